@@ -1,0 +1,3 @@
+module github.com/lockd/lockd/tools
+
+go 1.26.0
