@@ -1,0 +1,2 @@
+// Package x cites docs/HERE.md, HERE.md and review.md.
+package x

@@ -1,0 +1,2 @@
+// Package twodocs has a comment here.
+package twodocs

@@ -1,0 +1,2 @@
+// This has one there.
+package twodocs

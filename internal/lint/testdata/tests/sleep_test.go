@@ -1,0 +1,50 @@
+package tests
+
+import (
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestSleeps(t *testing.T) {
+	time.Sleep(time.Second)
+	<-time.After(time.Second)
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
+		go func() { time.Sleep(time.Hour) }()
+	})
+	pass(time.Hour)
+}
+
+// pass can run in a bubble only.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func wait(d time.Duration) {
+	func() { synctest.Wait() }()
+	time.Sleep(d)
+}
+
+func TestNothing(t *testing.T) {
+	t.Log("all is well")
+	wait(1)
+}
+
+func TestSubtests(t *testing.T) {
+	t.Run("a", func(t *testing.T) { check(t) })
+}
+
+func FuzzNothing(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) { _ = b })
+}
+
+func check(t *testing.T) {
+	if os.Getenv("LOCKD_SAMPLE") == "" {
+		t.Skip("LOCKD_SAMPLE is not set")
+	}
+	t.SkipNow()
+}
