@@ -1,0 +1,3 @@
+package locktable
+
+type kind uint8
