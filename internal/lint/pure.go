@@ -33,12 +33,13 @@ func Machines() []Machine {
 		{Dir: "raft", Pure: func(name string) bool { return !isDriver(name) }},
 		{Dir: "session"},
 		{Dir: "lockd/locktable", Imports: []string{"unicode", "unicode/utf8", "github.com/lockd/lockd/session"}},
+		{Dir: "client/go"},
 	}
 }
 
 // pureImports do no I/O, know no clock and start nothing, but for what impure names.
 var pureImports = []string{
-	"bytes", "cmp", "encoding/binary", "errors", "fmt", "hash/crc32", "iter", "maps", "math", "math/bits", "slices", "sort", "strconv", "strings",
+	"bytes", "cmp", "encoding/binary", "encoding/hex", "errors", "fmt", "hash/crc32", "iter", "maps", "math", "math/bits", "slices", "sort", "strconv", "strings",
 	"time",
 }
 
@@ -88,8 +89,7 @@ func exportData(ctx context.Context, root, dir string) (map[string]string, error
 	cmd.Dir = filepath.Clean(root)
 	out, err := cmd.Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w: %s", err, exit.Stderr)
 		}
 		return nil, fmt.Errorf("list what %s imports: %w", dir, err)

@@ -77,7 +77,7 @@ func Tables(t *Tree) []Finding {
 			}
 		}
 		for _, name := range names {
-			for _, part := range strings.Split(name, "/") {
+			for part := range strings.SplitSeq(name, "/") {
 				if !known[part] {
 					found = append(found, Finding{File: testingDoc, Line: row.Line, Text: "row " + row.Cells[0] + " names " + name + ", which does not exist"})
 					break

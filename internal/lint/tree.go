@@ -52,8 +52,8 @@ type Tree struct {
 	fset  *token.FileSet
 }
 
-// unread are directories with nothing of ours to read: products of the build, and the bad samples of this package's tests.
-var unread = []string{".git", ".cache", "bin", "data", "internal/lint/testdata"}
+// unread are directories with nothing of ours to read: products of the build, and samples that are bad on purpose.
+var unread = []string{".git", ".cache", "bin", "data", "internal/lint/testdata", "internal/mutants/testdata"}
 
 // Load reads every text file below root. A Go file that does not parse is an error.
 func Load(root string) (*Tree, error) {

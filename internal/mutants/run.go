@@ -47,12 +47,12 @@ type result struct {
 }
 
 // run plants the mutants and prints a table of what became of them. It returns an error unless every one was caught.
-func (r *runner) run(ctx context.Context, mutants []mutant) error {
+func (r *runner) run(ctx context.Context, mutants []mutant) (err error) {
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return fmt.Errorf("make room for the mutants: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := r.clean(ctx, mutants); err != nil {
 		return err
 	}
@@ -169,13 +169,13 @@ var (
 
 // judge reads what go test has to say. The order matters: a run of several packages may show several signs.
 func judge(err error, output string) outcome {
-	var exit *exec.ExitError
+	_, ran := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil && noTest.MatchString(output):
 		return empty
 	case err == nil:
 		return survived
-	case !errors.As(err, &exit) || noBuild.MatchString(output) || !failure.MatchString(output):
+	case !ran || noBuild.MatchString(output) || !failure.MatchString(output):
 		return broken
 	case timedOut.MatchString(output):
 		return hung

@@ -1,0 +1,138 @@
+# Everything a contributor and the continuous integration run. `make help` lists the targets.
+#
+# SEEDS (how many) and SEED (the first) reach the simulators as LOCKD_SEEDS and LOCKD_SEED.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export GOTOOLCHAIN := local
+export GOFLAGS     := $(strip $(filter-out -mod=%,$(GOFLAGS)) -mod=readonly)
+export CGO_ENABLED ?= 1
+
+GO       ?= go
+LINT     := bin/golangci-lint
+FUZZTIME ?= 10s
+PART     ?= 0/1
+TIMEOUT  ?= 10m
+
+# Packages with code that a client imports: they build everywhere.
+CLIENT := ./client/...
+# Modules of their own, with dependencies that the main module must not have.
+MODULES := $(patsubst %/go.mod,%,$(filter-out tools/go.mod,$(wildcard */go.mod)))
+
+# seeds hands SEEDS and SEED to the tests; without them, or with $(1), each test takes its own number.
+seeds = $(if $(or $(SEEDS),$(1)),LOCKD_SEEDS=$(or $(SEEDS),$(1))) $(if $(SEED),LOCKD_SEED=$(SEED))
+
+# must-match fails when no test of package $(2) matches the pattern $(1), which `go test -run` would take for a success.
+must-match = $(GO) test -list '$(1)' $(2) | grep -qE '^(Test|Fuzz)' || { echo "no test matches '$(1)' in $(2)"; exit 1; }
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
+
+## Style and rules.
+
+.PHONY: check
+check: format vet lint tidy rules portable ## format, vet, lint, go.mod and the house rules
+
+.PHONY: format
+format: $(LINT) # what is not formatted is printed; `make fix` mends it
+	$(LINT) fmt --diff
+
+.PHONY: fix
+fix: $(LINT) ## format the source, and apply what the linters can mend
+	$(LINT) fmt
+	$(LINT) run --fix ./...
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+	for m in $(MODULES); do (cd $$m && $(GO) vet ./...); done
+
+.PHONY: lint
+lint: $(LINT)
+	$(LINT) config verify
+	$(LINT) run --allow-serial-runners ./...
+
+.PHONY: tidy
+tidy:
+	$(GO) mod tidy -diff
+	for m in $(MODULES); do (cd $$m && $(GO) mod tidy -diff); done
+	$(GO) mod verify
+
+.PHONY: rules
+rules: # the house rules, and tables of mutants that still fit the source
+	$(GO) test ./internal/lint/ ./internal/mutants/
+	$(GO) run ./internal/mutants -list >/dev/null
+
+.PHONY: portable
+portable:
+	for os in darwin windows; do CGO_ENABLED=0 GOOS=$$os $(GO) vet $(CLIENT); done
+
+# The linter is pinned by tools/go.mod and built from source: no download of a binary, no version of somebody's machine.
+.PHONY: tools
+tools: $(LINT) ## build the pinned tools into bin/
+$(LINT): tools/go.mod tools/go.sum
+	$(GO) build -modfile=tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: build
+build: ## compile everything, the tests included
+	$(GO) build ./...
+	$(GO) test -run '^$$' ./... >/dev/null
+
+## Tests.
+
+.PHONY: test
+test: ## all tests
+	$(call seeds) $(GO) test -shuffle=on -timeout=$(TIMEOUT) ./...
+
+.PHONY: race
+race: ## the tests under the race detector, with few seeds
+	$(call seeds,20) $(GO) test -race -short -shuffle=on -timeout=$(TIMEOUT) \
+		$$($(GO) list ./... | grep -vE '/(internal/(lint|mutants)|examples/.*)$$')
+
+.PHONY: sim
+sim: ## the simulator of raft: SEEDS=200 SEED=1
+	$(call must-match,^TestSim,./raft/rafttest/)
+	$(call seeds,200) $(GO) test -count=1 -v -run '^TestSim' -timeout=24h ./raft/rafttest/
+
+.PHONY: sim-protocol
+sim-protocol: ## the simulator of sessions, locks and clients: SEEDS=200 SEED=1
+	$(call must-match,^TestSim,./internal/simproto/)
+	$(call seeds,200) $(GO) test -count=1 -v -run '^TestSim' -timeout=24h ./internal/simproto/
+
+.PHONY: mutants
+mutants: ## plant every bug of the tables and require a test to find it: PART=0/4 for a quarter
+	$(GO) run ./internal/mutants -part $(PART)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME=10s
+	@targets=$$(grep -rHoE --include='*_test.go' --exclude-dir=testdata $(MODULES:%=--exclude-dir=%) '^func Fuzz[A-Za-z0-9_]+' . \
+		| sed -E 's|/[^/]*:func | |'); \
+	[ -n "$$targets" ] || { echo "no fuzz target found"; exit 1; }; \
+	while read -r dir name; do \
+		echo "$$dir $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout=$(TIMEOUT) "$$dir" </dev/null; \
+	done <<<"$$targets"
+
+.PHONY: disk
+disk: ## tests on real bad disks (power cuts, a full file system); needs root
+	[ "$$(id -u)" = 0 ] || { echo "make disk mounts file systems: run it as root"; exit 1; }
+	$(call must-match,^TestDisk,./raft/...)
+	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^TestDisk' -timeout=$(TIMEOUT) ./raft/...
+
+## Programs.
+
+.PHONY: run
+run: ## three processes on the loopback interface replicate a counter
+	$(GO) run ./examples/counter -demo
+
+.PHONY: bench
+bench: ## side by side with other libraries, in a module of its own
+	cd bench && $(GO) run . $(BENCHFLAGS)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
