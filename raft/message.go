@@ -48,15 +48,18 @@ type HeartbeatReply struct{ Round uint64 }
 
 // Vote asks for a vote; with Pre only whether it would be given (thesis, section 9.6).
 type Vote struct {
-	Pre  bool
-	Last Position
+	Pre bool
+	// Round numbers the sender's attempts, so that an answer to an earlier one is not taken for this one's.
+	Round uint64
+	Last  Position
 	// Transfer says that the leader itself asked for this election.
 	Transfer bool
 }
 
-// VoteReply answers a Vote.
+// VoteReply answers the Vote of the same Round.
 type VoteReply struct {
 	Pre     bool
+	Round   uint64
 	Granted bool
 }
 

@@ -32,8 +32,10 @@ var ErrCompacted = errors.New("raft: log is compacted")
 // State is what a Storage holds.
 type State struct {
 	Hard HardState
-	// Base precedes the first entry; zero for a log that was never compacted.
-	Base Position
+	// Base precedes the first entry, with the configuration in force there (the newest of the entries of KindConfig
+	// that were compacted, or that of the last Reset), so that a log is of use without a state machine; zero for a log
+	// that was never compacted. Installed is not kept.
+	Base Mark
 	// Last is the index of the last entry, Base.Index if there is none.
 	Last Index
 	// Runs gives the term of every entry after Base: each run begins where the term changes.
@@ -52,9 +54,9 @@ type TermRun struct {
 type Write struct {
 	// Seq numbers the writes of a node's run without a gap.
 	Seq uint64
-	// Reset, if not zero, replaces the whole log by an empty one that begins after this position: a snapshot has been
-	// installed there.
-	Reset Position
+	// Reset, if its Index is not zero, replaces the whole log by an empty one that begins after this mark: a snapshot
+	// has been installed there.
+	Reset Mark
 	// Hard, if not zero, is the new hard state.
 	Hard HardState
 	// TruncateFrom, if not zero, removes the entries from this index on.
@@ -67,5 +69,5 @@ type Write struct {
 
 // Empty reports whether there is nothing to make durable.
 func (w Write) Empty() bool {
-	return w.Reset == Position{} && w.Hard == HardState{} && w.TruncateFrom == 0 && len(w.Entries) == 0
+	return w.Reset.Index == 0 && w.Hard == HardState{} && w.TruncateFrom == 0 && len(w.Entries) == 0
 }

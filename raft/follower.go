@@ -1,0 +1,218 @@
+package raft
+
+import (
+	"fmt"
+	"time"
+)
+
+// follower answers a leader, and waits for one.
+type follower struct {
+	leader    PeerID        // zero while unknown
+	heard     time.Duration // the last message of leader
+	electAt   time.Duration
+	suspected bool // a hint says that leader is gone
+	deferred  bool // electAt was put off once because this node itself was late
+	asked     readQuestion
+}
+
+// hintBudget bounds elections that hints bring forward: a node with bad ears falls back to the plain timeout.
+type hintBudget struct {
+	since time.Duration
+	used  int
+}
+
+func (f *follower) step(c *Core, m Message) {
+	switch b := m.Body.(type) {
+	case Append:
+		if f.hear(c, m.From) {
+			f.append(c, m, b)
+		}
+	case Heartbeat:
+		if f.hear(c, m.From) {
+			f.heartbeat(c, m, b)
+		}
+	case Install:
+		if f.hear(c, m.From) {
+			f.install(c, m, b)
+		}
+	case Vote:
+		c.ballot(m, b)
+	case TimeoutNow:
+		if m.From == f.leader && c.promotable() && !c.diskStalled() {
+			c.campaign(true)
+		}
+	case ReadIndexReply:
+		f.asked.answer(c, m.From, f.leader, b)
+	case ReadIndex:
+		c.reply(m, ReadIndexReply{Read: b.Read})
+	}
+}
+
+// hear notes a sign of life of the term's leader. It refuses a second leader of one term.
+func (f *follower) hear(c *Core, from PeerID) bool {
+	if f.leader.IsZero() {
+		f.leader = from
+	}
+	if f.leader != from {
+		c.fail(fmt.Errorf("%w: %v and %v both lead term %d", ErrInconsistent, f.leader, from, c.hard.Term))
+		return false
+	}
+	f.heard, f.suspected, f.deferred = c.now, false, false
+	f.electAt = c.now + c.drawTimeout()
+	return true
+}
+
+// append is the receiver's side of AppendEntries (Raft, Figure 2).
+func (f *follower) append(c *Core, m Message, a Append) {
+	reply := AppendReply{Session: a.Session, Stateless: c.stateless}
+	if a.Prev.Index < c.log.base.Index {
+		reply.OK, reply.Match = true, c.commit // committed and compacted: nothing to compare, nothing to learn
+		c.reply(m, reply)
+		return
+	}
+	if !c.log.holds(a.Prev) {
+		reply.Prev, reply.Hint = a.Prev.Index, c.log.agree(a.Prev)
+		c.reply(m, reply)
+		return
+	}
+	if !follows(a.Prev, a.Entries, m.Term) {
+		return // no leader sends this
+	}
+	for _, e := range a.Entries {
+		if c.log.holds(e.Position()) {
+			continue
+		}
+		if e.Index() <= c.commit {
+			c.fail(fmt.Errorf("%w: %v overrules committed entry %d", ErrInconsistent, m.From, e.Index()))
+			return
+		}
+		if e.Index() <= c.log.last {
+			c.truncateFrom(e.Index())
+		}
+		c.push(e)
+	}
+	reply.OK, reply.Match = true, a.Prev.Index+Index(len(a.Entries))
+	c.commitTo(min(a.Commit, reply.Match))
+	c.reply(m, reply)
+}
+
+// follows reports whether entries continue prev without a gap, with terms that rise to at most term.
+func follows(prev Position, entries []Entry, term Term) bool {
+	for _, e := range entries {
+		if e.Index() != prev.Index+1 || e.Term() < prev.Term || e.Term() > term {
+			return false
+		}
+		prev = e.Position()
+	}
+	return true
+}
+
+func (f *follower) heartbeat(c *Core, m Message, h Heartbeat) {
+	if h.Commit > c.log.last {
+		c.fail(fmt.Errorf("%w: the leader has this node's word for entry %d, the log ends at %d", ErrLogLost, h.Commit, c.log.last))
+		return
+	}
+	c.commitTo(h.Commit)
+	if h.Round > 0 {
+		c.reply(m, HeartbeatReply{Round: h.Round})
+	}
+}
+
+// install takes over a snapshot that lies ready, unless the log has come further by itself. What the log holds after
+// the snapshot's position stays only if the log agrees with that position.
+func (f *follower) install(c *Core, m Message, i Install) {
+	switch {
+	case i.Mark.Index <= c.commit && !c.stateless:
+		c.reply(m, AppendReply{Session: i.Session, OK: true, Match: c.commit})
+		return
+	case c.stateless && i.Mark.Index < c.log.base.Index:
+		return // too old to continue with this log
+	case c.log.holds(i.Mark.Position):
+		c.commitTo(i.Mark.Index)
+		if c.stateless {
+			c.out.Install = i.Mark
+		}
+	default:
+		c.log.resetTo(i.Mark.Position)
+		c.configs = []Config{i.Mark.Config}
+		c.commit = i.Mark.Index
+		c.out.Install = i.Mark
+	}
+	c.stateless = false
+	c.reply(m, AppendReply{Session: i.Session, OK: true, Match: i.Mark.Index})
+}
+
+// suspect brings the election forward: by so much that a live leader's next word comes first, and by rank, so that the
+// followers do not all stand at once.
+func (f *follower) suspect(c *Core) {
+	if f.suspected || !c.spendHint() {
+		return
+	}
+	f.suspected = true
+	f.electAt = min(f.electAt, c.now+c.opt.grace()+c.opt.rankDelay(f.rank(c)))
+}
+
+// rank is this node's place among the voters that could succeed the leader.
+func (f *follower) rank(c *Core) int {
+	rank := 0
+	for _, p := range c.config().Voters {
+		if p.ID != f.leader && p.ID.Compare(c.opt.ID) < 0 {
+			rank++
+		}
+	}
+	return rank
+}
+
+func (c *Core) spendHint() bool {
+	if c.hints.used == 0 || c.now >= c.hints.since+hintWindow*c.opt.ElectionTimeout {
+		c.hints = hintBudget{since: c.now}
+	}
+	if c.hints.used == hintsPerWindow {
+		return false
+	}
+	c.hints.used++
+	return true
+}
+
+func (f *follower) wake(c *Core) {
+	f.asked.wake(c, f.leader)
+	if !c.promotable() {
+		return
+	}
+	if f.listens() && c.now >= f.heard+c.opt.silence() {
+		f.suspect(c)
+	}
+	if c.now < f.electAt {
+		return
+	}
+	if late := c.now - f.electAt; late > c.opt.Heartbeat && !f.deferred {
+		// This node was stopped or starved, so what the leader said may still be on its way in. It gets a moment, once.
+		f.deferred = true
+		f.electAt = c.now + c.opt.Heartbeat
+		return
+	}
+	if c.diskStalled() {
+		f.electAt = c.now + c.drawTimeout()
+		return
+	}
+	c.campaign(false)
+}
+
+// listens reports whether silence of the leader is still to be noticed.
+func (f *follower) listens() bool { return !f.leader.IsZero() && !f.suspected }
+
+func (f *follower) deadline(c *Core) time.Duration {
+	d := f.asked.deadline()
+	if !c.promotable() {
+		return d
+	}
+	d = min(d, f.electAt)
+	if silent := f.heard + c.opt.silence(); f.listens() && c.now < silent {
+		d = min(d, silent)
+	}
+	return d
+}
+
+func (f *follower) flush(c *Core) { f.asked.ask(c, f.leader) }
+
+func (f *follower) leave(c *Core) { f.asked.abandon(c) }
