@@ -1,0 +1,193 @@
+package client
+
+import (
+	"fmt"
+	"time"
+)
+
+// callState is where a call stands in the present life.
+type callState uint8
+
+const (
+	waiting callState = iota // for a number, in the backlog
+	sent                     // no answer yet
+	queued                   // a wait whose place in the queue is confirmed
+	held
+	over
+)
+
+// call is an operation of the caller, or a cancel of the machine's own (id 0).
+type call struct {
+	id    CallID
+	op    Op
+	state callState
+	since time.Duration // when it was asked for
+
+	// Of the present life.
+	seq   uint64
+	slot  Slot // where it was sent, noSlot when that connection is gone
+	again time.Duration
+	tries uint
+	token uint64   // of held
+	seen  []uint64 // what it tells the cluster to have been seen
+
+	given  bool  // the caller gave it up
+	target *call // of a cancel
+	cancel *call // that was sent for it
+}
+
+func (c *call) acquires() bool { return c.op.Kind == OpAcquire || c.op.Kind == OpTry }
+
+// Do begins an operation of kind OpOther, OpAcquire or OpTry. Acquired or Finished will tell its outcome.
+func (m *Machine) Do(now time.Duration, op Op) (CallID, error) {
+	m.advance(now)
+	if op.Kind != OpOther && op.Kind != OpAcquire && op.Kind != OpTry {
+		return 0, fmt.Errorf("client: an operation of kind %d is not for Do", op.Kind)
+	}
+	return m.begun(&call{op: op})
+}
+
+// Release ends the hold of a call. To the caller it is ended at once; Finished will tell, under the returned id, what
+// the cluster said.
+func (m *Machine) Release(now time.Duration, hold CallID) (CallID, error) {
+	m.advance(now)
+	c := m.calls.byID[hold]
+	if c == nil || c.state != held || c.given {
+		m.turn()
+		return 0, ErrNotHeld
+	}
+	m.calls.drop(c)
+	return m.begun(&call{op: Op{Kind: OpRelease, Token: c.token, Target: c.seq, Body: c.op.Body}})
+}
+
+func (m *Machine) begun(c *call) (CallID, error) {
+	defer m.turn()
+	if m.phase >= stopping {
+		return 0, ErrClosed
+	}
+	if len(m.calls.backlog) >= MaxBacklog && c.op.Kind != OpRelease {
+		return 0, ErrBacklog
+	}
+	m.calls.last++
+	c.id, c.since = m.calls.last, m.now
+	m.calls.byID[c.id] = c
+	m.calls.backlog = append(m.calls.backlog, c)
+	return c.id, nil
+}
+
+// Abandon tells that the caller gave up a call: its context ended. An acquisition that was sent is cancelled, for as
+// long as that takes, and what it was granted is released; anything else that was sent goes on unobserved.
+// Finished tells the end of it.
+func (m *Machine) Abandon(now time.Duration, id CallID) error {
+	m.advance(now)
+	defer m.turn()
+	c := m.calls.byID[id]
+	switch {
+	case c == nil:
+		return ErrNotACall
+	case c.given, c.op.Kind == OpRelease:
+	case c.state == waiting:
+		m.calls.finish(m, c, Cancelled, nil)
+		m.calls.compact()
+	case c.acquires():
+		c.given = true
+		m.calls.cancels = append(m.calls.cancels, &call{
+			op: Op{Kind: OpCancel, Target: c.seq, Body: c.op.Body}, target: c,
+		})
+	}
+	return nil
+}
+
+// finish ends a call that holds nothing.
+func (l *ledger) finish(m *Machine, c *call, code Code, body any) {
+	l.drop(c)
+	if c.id != 0 {
+		m.emit(Finished{Call: c.id, Code: code, Body: body})
+	}
+}
+
+// drop forgets a call.
+func (l *ledger) drop(c *call) {
+	c.state = over
+	delete(l.byID, c.id)
+	if c.seq != 0 {
+		delete(l.bySeq, c.seq)
+	}
+}
+
+// answered takes what the cluster says of a request of the present life.
+func (l *ledger) answered(m *Machine, s Slot, a Answer) {
+	c := l.bySeq[a.Seq]
+	if c == nil {
+		return
+	}
+	switch a.Code {
+	case Retry:
+		if c.state == sent {
+			c.again = m.now + backoff(c.tries)
+			c.tries++
+			l.remind(c.again)
+		}
+	case Queued:
+		if c.state == sent && c.op.Kind == OpAcquire {
+			c.state = queued
+			if s < slotCount && m.links.of[s].up {
+				c.slot = s
+			}
+			l.known(c)
+		}
+	case Granted:
+		if c.acquires() {
+			l.granted(m, c, a)
+		} else { // a cancel that came after the grant
+			l.settled(m, c, a)
+		}
+	case HoldEnded:
+		if c.state == held && !c.given {
+			l.drop(c)
+			m.emit(Ended{Call: c.id, Token: c.token, Body: a.Body})
+			return
+		}
+		l.settled(m, c, a)
+	default:
+		l.settled(m, c, a)
+	}
+}
+
+// granted takes the grant of an acquisition. One that was given up stays until its cancel is answered: that answer
+// says that the hold is gone.
+func (l *ledger) granted(m *Machine, c *call, a Answer) {
+	if c.state == held {
+		return
+	}
+	l.known(c)
+	c.state, c.token = held, a.Token
+	if !c.given {
+		l.sawWait(c)
+		m.emit(Acquired{Call: c.id, Token: a.Token, Body: a.Body})
+	}
+}
+
+// settled takes an outcome that leaves nothing behind.
+func (l *ledger) settled(m *Machine, c *call, a Answer) {
+	if c.state == held {
+		return // a doubled answer from before the grant
+	}
+	l.known(c)
+	if t := c.target; t != nil {
+		l.drop(c)
+		if t.state != over {
+			l.known(t)
+			l.sawWait(t)
+			l.finish(m, t, Cancelled, nil)
+		}
+		return
+	}
+	l.sawWait(c)
+	l.finish(m, c, a.Code, a.Body)
+}
+
+// backoff is the time until a request that was answered with Retry is repeated.
+func backoff(tries uint) time.Duration {
+	return 25 * time.Millisecond << min(tries, 5)
+}

@@ -1,0 +1,165 @@
+package client
+
+import "time"
+
+// links are the two connections a machine may have: the primary one, and another while the primary one is doubtful.
+type links struct {
+	of      [slotCount]link
+	primary Slot
+}
+
+type link struct{ wanted, up bool }
+
+func newLinks() links { return links{} }
+
+// up reports whether anything can be sent.
+func (l *links) up() bool { return l.of[0].up || l.of[1].up }
+
+// best returns the primary slot if it is up, else the other.
+func (l *links) best() Slot {
+	switch {
+	case l.of[l.primary].up:
+		return l.primary
+	case l.of[1-l.primary].up:
+		return 1 - l.primary
+	default:
+		return noSlot
+	}
+}
+
+// other returns the slot that is up and not s, else s itself if it is up.
+func (l *links) other(s Slot) Slot {
+	if s < slotCount && l.of[1-s].up {
+		return 1 - s
+	}
+	return l.best()
+}
+
+func (m *Machine) want(s Slot) {
+	if !m.links.of[s].wanted {
+		m.links.of[s].wanted = true
+		m.emit(Dial{Slot: s})
+	}
+}
+
+// hang ends the connection of a slot, if there is one. What waits over it goes on over the primary one.
+func (m *Machine) hang(s Slot) {
+	if !m.links.of[s].wanted {
+		return
+	}
+	m.links.of[s] = link{}
+	m.emit(Hang{Slot: s})
+	m.calls.moved(m, s)
+}
+
+// prefer makes s the primary slot, and its connection the only one.
+func (m *Machine) prefer(s Slot) {
+	m.links.primary = s
+	m.hang(1 - s)
+}
+
+// Connected tells that the connection of a slot stands. The session is resumed over it.
+func (m *Machine) Connected(now time.Duration, s Slot) {
+	m.advance(now)
+	if s >= slotCount || !m.links.of[s].wanted {
+		return
+	}
+	m.links.of[s].up = true
+	if !m.links.of[m.links.primary].up {
+		m.links.primary = s
+	}
+	switch m.phase {
+	case opening:
+		m.opened.again = m.now
+	case open:
+		m.sendKeepAlive(s)
+		m.calls.moved(m, noSlot)
+	case stopping, stopped:
+	}
+	for i := range m.old {
+		m.old[i].sent.again = m.now
+	}
+	m.turn()
+}
+
+// Disconnected tells that the connection of a slot broke, or that dialing failed. The owner goes on dialing.
+func (m *Machine) Disconnected(now time.Duration, s Slot) {
+	m.advance(now)
+	if s >= slotCount || !m.links.of[s].up {
+		m.turn()
+		return
+	}
+	m.links.of[s].up = false
+	if best := m.links.best(); best != noSlot {
+		m.links.primary = best
+	}
+	if m.phase == open {
+		m.calls.moved(m, s)
+	}
+	m.turn()
+}
+
+// beat sends the KeepAlives that are due: over the primary connection, and over another node when the last one was
+// not answered in time.
+func (m *Machine) beat() {
+	m.beatAt = m.now + m.interval()
+	if !m.links.of[m.links.primary].up || m.validity.overdue(m.now, m.links.primary, m.interval()) {
+		m.want(1 - m.links.primary)
+	}
+	for s := range Slot(slotCount) {
+		if m.links.of[s].up {
+			m.sendKeepAlive(s)
+		}
+	}
+}
+
+func (m *Machine) sendKeepAlive(s Slot) {
+	m.emit(Send{Slot: s, Message: KeepAlive{Life: m.life, Number: m.validity.send(m.now, s)}})
+}
+
+// sendOpen sends Open, or repeats it, over every connection there is.
+func (m *Machine) sendOpen() {
+	if !m.links.up() || m.opened.began && m.now < m.opened.again {
+		return
+	}
+	if !m.opened.began {
+		m.opened = sending{began: true, first: m.now}
+	} else if m.now >= m.opened.first+m.interval() {
+		m.want(1 - m.links.primary)
+	}
+	m.opened.again = m.now + m.resend()
+	msg := OpenRequest{ID: m.life.ID, TTL: m.cfg.TTL, Grace: m.cfg.Grace}
+	for s := range Slot(slotCount) {
+		if m.links.of[s].up {
+			m.emit(Send{Slot: s, Message: msg})
+		}
+	}
+}
+
+// closeOld sends CloseRequests, or repeats them, and forgets the lives that have ended by themselves.
+func (m *Machine) closeOld() {
+	kept := m.old[:0]
+	for _, o := range m.old {
+		if m.now >= o.until {
+			continue
+		}
+		if best := m.links.best(); best != noSlot && (!o.sent.began || m.now >= o.sent.again) {
+			o.sent = sending{began: true, again: m.now + m.resend()}
+			m.emit(Send{Slot: best, Message: CloseRequest{Life: o.life}})
+		}
+		kept = append(kept, o)
+	}
+	m.old = kept
+	if m.phase == stopping && len(m.old) == 0 {
+		m.stop(nil)
+	}
+}
+
+// stop ends the machine.
+func (m *Machine) stop(reason any) {
+	m.phase = stopped
+	m.old = nil
+	m.hang(m.links.primary)
+	m.hang(1 - m.links.primary)
+	m.emit(Closed{Reason: reason})
+}
