@@ -1,0 +1,257 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// NodeOptions are what a Node is made of.
+type NodeOptions struct {
+	Core   Options
+	Engine EngineOptions
+	// Storage, Transport and Machine belong to the node from Start on; Close closes the first two.
+	Storage   Storage
+	Transport Transport
+	Machine   StateMachine
+	// Events are called in order by a goroutine of their own, so they may block, and nothing waits for them.
+	Events Events
+}
+
+// Events tell what happens to a Node. Nil functions are left out.
+type Events struct {
+	// Standing: role, term, leader or configuration have changed. Changes in quick succession are told as one.
+	Standing func(Standing)
+	// Slow: a write to the log took unusually long.
+	Slow func(time.Duration)
+	// Snapshot: a snapshot was sent or received, or could not be.
+	Snapshot func(peer PeerID, sent bool, err error)
+	// Failed: the node has stopped for good.
+	Failed func(error)
+}
+
+// Result is what became of a proposal.
+type Result struct {
+	At    Position
+	Value any // what the StateMachine set for the entry
+}
+
+// Node runs one member of a cluster: a Core with its disk, network and state machine. All methods are safe for
+// concurrent use.
+type Node struct {
+	opt    NodeOptions
+	start  time.Time
+	inbox  inbox
+	engine *Engine // owned by the loop
+	events eventQueue
+
+	disk, apply, read lane
+	snapshots         sync.WaitGroup
+	ctx               context.Context // ends streams; see Close
+	cancel            context.CancelCauseFunc
+	stop              chan struct{}
+	closing           sync.Once
+	done              chan struct{} // the loop has ended
+	err               atomic.Pointer[error]
+	wg                sync.WaitGroup
+}
+
+// Start continues a node from its storage. A storage that has never held a configuration makes a node that waits to be
+// found by a leader; Bootstrap writes the first one. Start returns when the node runs; errors are those of the storage,
+// of NewCore and of Transport.Start.
+func Start(o NodeOptions) (*Node, error) {
+	state, err := o.Storage.Load()
+	if err != nil {
+		return nil, fmt.Errorf("raft: load log: %w", err)
+	}
+	n := &Node{opt: o, start: time.Now(), stop: make(chan struct{}), done: make(chan struct{})}
+	n.inbox.wake = make(chan struct{}, 1)
+	n.engine, err = NewEngine(0, o.Core, o.Engine, state, o.Machine.Mark())
+	if err != nil {
+		return nil, err
+	}
+	n.ctx, n.cancel = context.WithCancelCause(context.Background()) //nolint:forbidigo // a node outlives the call that starts it
+	n.disk, n.apply, n.read = newLane(), newLane(), newLane()
+	n.events.wake = make(chan struct{}, 1)
+	o.Transport.SetPeers(n.engine.Config().Peers())
+	n.wg.Go(n.loop)
+	n.wg.Go(n.disk.run)
+	n.wg.Go(n.apply.run)
+	n.wg.Go(n.read.run)
+	n.wg.Go(func() { n.events.run(n.done, o.Events) })
+	if err := o.Transport.Start(handler{n}); err != nil {
+		return nil, errors.Join(fmt.Errorf("raft: start transport: %w", err), n.Close())
+	}
+	return n, nil
+}
+
+// Bootstrap writes the first configuration into an empty storage. Of the nodes of a new cluster exactly one may do
+// so, or all with the same configuration.
+func Bootstrap(s Storage, c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if c.Joint() {
+		return fmt.Errorf("%w: the first one cannot be joint", ErrBadConfig)
+	}
+	state, err := s.Load()
+	if err != nil {
+		return fmt.Errorf("raft: load log: %w", err)
+	}
+	if state.Last > 0 || state.Hard != (HardState{}) {
+		return fmt.Errorf("raft: bootstrap: the log is not empty: it ends at %d, in term %d", state.Last, state.Hard.Term)
+	}
+	first := NewEntry(Position{1, 1}, KindConfig, c.AppendBinary(nil))
+	return s.Write([]Write{{Seq: 1, Hard: HardState{Term: 1}, Entries: []Entry{first}}})
+}
+
+// Propose replicates a command and returns what the state machine answered to it. It blocks until then, or until ctx
+// ends. Errors that wrap ErrUnknown leave open whether the command takes effect; all others mean that it does not:
+// *NotLeaderError, ErrTermOver, ErrBusy, ErrTransferring, ErrNoState, ErrTooLarge, ErrDiskFull, ErrClosed.
+func (n *Node) Propose(ctx context.Context, p Proposal) (Result, error) {
+	r := &Request{Proposal: p, done: make(chan struct{})}
+	if err := n.inbox.propose(r); err != nil {
+		return Result{}, n.closedBy(err)
+	}
+	return n.wait(ctx, r)
+}
+
+// Read returns when the state machine has applied all that was committed when Read was called, so that what is then
+// read from it is linearizable. It works on every node, without writing to a disk. It blocks while there is no leader,
+// until ctx ends. The index is the one the read took effect at.
+func (n *Node) Read(ctx context.Context) (Index, error) {
+	r := &Request{done: make(chan struct{})}
+	if err := n.inbox.read(r); err != nil {
+		return 0, n.closedBy(err)
+	}
+	res, err := n.wait(ctx, r)
+	if errors.Is(err, ErrUnknown) {
+		err = ctx.Err()
+	}
+	return res.At.Index, err
+}
+
+// Reconfigure changes the configuration whose index is base; see Core.Reconfigure. It returns when the change is
+// committed, for a change of voters when the joint configuration is.
+func (n *Node) Reconfigure(ctx context.Context, base Index, next Config) (Position, error) {
+	r := &Request{done: make(chan struct{})}
+	err := n.inbox.call(func(e *Engine, now time.Duration) { e.Reconfigure(now, base, next, r) })
+	if err != nil {
+		return Position{}, n.closedBy(err)
+	}
+	res, err := n.wait(ctx, r)
+	return res.At, err
+}
+
+// wait blocks until r is answered.
+func (n *Node) wait(ctx context.Context, r *Request) (Result, error) {
+	select {
+	case <-r.done:
+		return Result{r.At, r.Result}, r.Err
+	case <-ctx.Done():
+		r.abandoned.Store(true)
+		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+	case <-n.done:
+	}
+	select {
+	case <-r.done: // answered by the last turn
+		return Result{r.At, r.Result}, r.Err
+	default:
+		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, n.closedBy(ErrClosed))
+	}
+}
+
+// Transfer hands leadership to another voter, or to the most advanced one if to is zero. It returns when the attempt
+// has begun; it has worked when Standing changes. Errors are those of Core.Transfer.
+func (n *Node) Transfer(ctx context.Context, to PeerID) error {
+	return n.ask(ctx, func(e *Engine, now time.Duration) error { return e.Transfer(now, to) })
+}
+
+// Suspect passes a hint that a peer's process is gone, from whoever watches processes. It never starts an election by
+// itself.
+func (n *Node) Suspect(peer PeerID) {
+	_ = n.inbox.call(func(e *Engine, now time.Duration) { e.Suspect(now, peer) }) // a closed node needs no hint
+}
+
+// Status describes the node. The index is the last one its state machine has applied.
+func (n *Node) Status(ctx context.Context) (s Status, applied Index, err error) {
+	err = n.ask(ctx, func(e *Engine, _ time.Duration) error {
+		s, applied = e.Status()
+		return nil
+	})
+	return s, applied, err
+}
+
+// ask runs f in the loop and returns its error.
+func (n *Node) ask(ctx context.Context, f func(*Engine, time.Duration) error) error {
+	answer := make(chan error, 1)
+	if err := n.inbox.call(func(e *Engine, now time.Duration) { answer <- f(e, now) }); err != nil {
+		return n.closedBy(err)
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-n.done:
+		return n.closedBy(ErrClosed)
+	}
+}
+
+// Done is closed when the node has stopped, by Close or by an error, which Err then returns.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err returns why the node has stopped by itself; nil if it has not.
+func (n *Node) Err() error {
+	if err := n.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (n *Node) closedBy(err error) error {
+	if cause := n.Err(); cause != nil && errors.Is(err, ErrClosed) {
+		return fmt.Errorf("%w: %w", ErrClosed, cause)
+	}
+	return err
+}
+
+// Close stops the node and returns when all its goroutines have ended and storage and transport are closed. Requests
+// under way end with ErrUnknown. It does not hand over leadership: see Transfer.
+func (n *Node) Close() error {
+	var err error
+	n.closing.Do(func() {
+		close(n.stop)
+		n.cancel(ErrClosed)
+		<-n.done
+		err = n.opt.Transport.Close()
+		n.snapshots.Wait()
+		n.wg.Wait()
+		err = errors.Join(err, n.opt.Storage.Close())
+	})
+	return err
+}
+
+// handler is the node as its transport sees it.
+type handler struct{ n *Node }
+
+func (h handler) Receive(ms []Message) { h.n.inbox.receive(ms) }
+
+func (h handler) Hint(hint Hint) { h.n.Suspect(hint.Peer) }
+
+// ReceiveSnapshot lets the state machine read the stream and then offers the result to the loop.
+func (h handler) ReceiveSnapshot(_ context.Context, head SnapshotHeader, r io.Reader) error {
+	made, err := h.n.opt.Machine.Restore(head.Mark, r)
+	if err == nil {
+		err = h.n.inbox.call(func(e *Engine, now time.Duration) { e.Offer(now, head, made) })
+		if err != nil {
+			made.Discard()
+		}
+	}
+	h.n.events.snapshot(head.From, false, err)
+	return err
+}

@@ -1,0 +1,179 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// slowWrite is when a write to the log is worth telling.
+const slowWrite = 500 * time.Millisecond
+
+// loop owns the engine. It never runs code of the user's and never waits for anything but its inbox and the time.
+func (n *Node) loop() {
+	defer close(n.done)
+	defer n.shutLanes()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var in inputs
+	for n.engine.fatal == nil {
+		select {
+		case <-n.stop:
+			n.answer(n.engine.Turn(n.now()).Done)
+			return
+		case <-n.inbox.wake:
+		case <-timer.C:
+		}
+		in = n.inbox.take(in)
+		now := n.now() // after the messages were taken: none of them may count as later than it came
+		n.feed(in, now)
+		if now >= n.engine.Deadline() {
+			n.engine.Wake(now)
+		}
+		n.do(n.engine.Turn(now))
+		timer.Reset(min(n.engine.Deadline()-now, time.Hour))
+	}
+	err := n.engine.fatal
+	n.err.Store(&err)
+	n.events.failed(err)
+	n.cancel(err)
+}
+
+func (n *Node) now() time.Duration { return time.Since(n.start) }
+
+func (n *Node) feed(in inputs, now time.Duration) {
+	n.engine.Receive(now, in.messages)
+	for _, f := range in.calls {
+		f(n.engine, now)
+	}
+	for _, r := range in.proposals {
+		n.engine.Propose(now, r)
+	}
+	for _, r := range in.reads {
+		n.engine.Read(now, r)
+	}
+}
+
+// do hands out the work of a turn.
+func (n *Node) do(w Work) {
+	if len(w.Send) > 0 {
+		n.opt.Transport.Send(w.Send)
+	}
+	switch {
+	case len(w.Write) > 0:
+		n.disk.jobs <- func() { n.write(w.Write, w.Idle) }
+	case w.Compact > 0:
+		n.disk.jobs <- func() { n.compact(w.Compact) }
+	}
+	switch {
+	case w.Apply.Last > 0:
+		job, machine := w.Apply, n.engine.ConfigAt
+		n.apply.jobs <- func() { n.applyEntries(job, machine(job.Last)) }
+	case w.Install != nil:
+		n.apply.jobs <- func() { n.commitInstall(w.Install) }
+	}
+	for _, f := range w.Fetches {
+		n.read.put(func() { n.fetch(f) })
+	}
+	for _, o := range w.Snapshots {
+		n.snapshots.Go(func() { n.sendSnapshot(o) })
+	}
+	for _, made := range w.Discard {
+		n.snapshots.Go(made.Discard)
+	}
+	n.answer(w.Done)
+	if w.Standing != nil {
+		n.opt.Transport.SetPeers(n.engine.Config().Peers())
+		n.events.standing(*w.Standing)
+	}
+}
+
+func (n *Node) answer(done []*Request) {
+	for _, r := range done {
+		close(r.done)
+	}
+}
+
+// shutLanes lets the goroutines of the lanes end, and fails what nobody will answer.
+func (n *Node) shutLanes() {
+	in := n.inbox.close()
+	for _, r := range append(in.proposals, in.reads...) {
+		r.Err = ErrClosed
+		close(r.done)
+	}
+	n.disk.close()
+	n.apply.close()
+	n.read.close()
+}
+
+func (n *Node) write(ws []Write, idle bool) {
+	var err error
+	if !idle {
+		began := time.Now()
+		err = n.opt.Storage.Write(ws)
+		if took := time.Since(began); took > slowWrite {
+			n.events.slow(took)
+		}
+	}
+	if err == nil {
+		for _, w := range ws {
+			if len(w.Then) > 0 {
+				n.opt.Transport.Send(w.Then)
+			}
+		}
+	}
+	n.report(func(e *Engine, now time.Duration) { e.WriteDone(now, err) })
+}
+
+func (n *Node) compact(upTo Index) {
+	base, err := n.opt.Storage.Compact(upTo)
+	n.report(func(e *Engine, _ time.Duration) { e.CompactDone(base, err) })
+}
+
+// report tells the loop; a node that has closed needs to know nothing.
+func (n *Node) report(f func(*Engine, time.Duration)) { _ = n.inbox.call(f) }
+
+func (n *Node) applyEntries(job ApplyJob, config Config) {
+	entries := job.Entries
+	if entries == nil {
+		var err error
+		if entries, err = n.opt.Storage.Read(job.First, job.Last, job.MaxBytes); err != nil {
+			n.report(func(e *Engine, _ time.Duration) { e.fail(fmt.Errorf("raft: read log: %w", err)) })
+			return
+		}
+	}
+	batch := Batch{Entries: entries, Results: make([]any, len(entries)), Config: config}
+	n.opt.Machine.Apply(batch)
+	durable := n.opt.Machine.Mark().Index
+	n.report(func(e *Engine, _ time.Duration) {
+		e.Durable(durable)
+		e.ApplyDone(entries, batch.Results)
+	})
+}
+
+func (n *Node) commitInstall(made Installation) {
+	err := made.Commit()
+	n.report(func(e *Engine, _ time.Duration) { e.InstallDone(err) })
+}
+
+func (n *Node) fetch(f Fetch) {
+	entries, err := n.opt.Storage.Read(f.Lo, f.Hi, f.MaxBytes)
+	n.report(func(e *Engine, now time.Duration) { e.FetchDone(now, f, entries, err) })
+}
+
+func (n *Node) sendSnapshot(o SnapshotOrder) {
+	index, err := n.stream(o)
+	n.events.snapshot(o.To, true, err)
+	n.report(func(e *Engine, now time.Duration) { e.SnapshotDone(now, o, index, err) })
+}
+
+func (n *Node) stream(o SnapshotOrder) (Index, error) {
+	s, err := n.opt.Machine.Snapshot()
+	if err != nil {
+		return 0, fmt.Errorf("take snapshot: %w", err)
+	}
+	mark := s.Mark()
+	head := SnapshotHeader{From: n.opt.Core.ID, To: o.To, Term: o.Term, Session: o.Session, Mark: mark}
+	err = n.opt.Transport.SendSnapshot(n.ctx, head, s)
+	return mark.Index, errors.Join(err, s.Close())
+}
