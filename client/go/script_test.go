@@ -21,7 +21,7 @@ import (
 // and its output is every line with the effects it had, and the validity after it where that changed.
 // `go test ./client/go/ -run TestScripts -rewrite` records the output anew.
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		var s *script
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
