@@ -52,12 +52,17 @@ func (m *Machine) Do(now time.Duration, op Op) (CallID, error) {
 func (m *Machine) Release(now time.Duration, hold CallID) (CallID, error) {
 	m.advance(now)
 	c := m.calls.byID[hold]
-	if c == nil || c.state != held || c.given {
+	if c == nil || c.state != held {
 		m.turn()
 		return 0, ErrNotHeld
 	}
 	m.calls.drop(c)
-	return m.begun(&call{op: Op{Kind: OpRelease, Token: c.token, Target: c.seq, Body: c.op.Body}})
+	return m.begun(c.release())
+}
+
+// release returns the call that ends the hold of c.
+func (c *call) release() *call {
+	return &call{op: Op{Kind: OpRelease, Token: c.token, Target: c.seq, Body: c.op.Body}}
 }
 
 func (m *Machine) begun(c *call) (CallID, error) {
@@ -69,15 +74,21 @@ func (m *Machine) begun(c *call) (CallID, error) {
 		return 0, ErrBacklog
 	}
 	m.calls.last++
-	c.id, c.since = m.calls.last, m.now
-	m.calls.byID[c.id] = c
-	m.calls.backlog = append(m.calls.backlog, c)
+	c.id = m.calls.last
+	m.calls.ask(m, c)
 	return c.id, nil
+}
+
+// ask puts a call at the end of the backlog.
+func (l *ledger) ask(m *Machine, c *call) {
+	c.since = m.now
+	l.byID[c.id] = c
+	l.backlog = append(l.backlog, c)
 }
 
 // Abandon tells that the caller gave up a call: its context ended. An acquisition that was sent is cancelled, for as
 // long as that takes, and what it was granted is released; anything else that was sent goes on unobserved.
-// Finished tells the end of it.
+// A hold is released. Finished tells the end of it.
 func (m *Machine) Abandon(now time.Duration, id CallID) error {
 	m.advance(now)
 	defer m.turn()
@@ -89,6 +100,11 @@ func (m *Machine) Abandon(now time.Duration, id CallID) error {
 	case c.state == waiting:
 		m.calls.finish(m, c, Cancelled, nil)
 		m.calls.compact()
+	case c.state == held:
+		m.calls.drop(c)
+		r := c.release()
+		r.id = c.id
+		m.calls.ask(m, r)
 	case c.acquires():
 		c.given = true
 		m.calls.cancels = append(m.calls.cancels, &call{
@@ -143,7 +159,7 @@ func (l *ledger) answered(m *Machine, s Slot, a Answer) {
 			l.settled(m, c, a)
 		}
 	case HoldEnded:
-		if c.state == held && !c.given {
+		if c.state == held {
 			l.drop(c)
 			m.emit(Ended{Call: c.id, Token: c.token, Body: a.Body})
 			return
@@ -154,18 +170,16 @@ func (l *ledger) answered(m *Machine, s Slot, a Answer) {
 	}
 }
 
-// granted takes the grant of an acquisition. One that was given up stays until its cancel is answered: that answer
-// says that the hold is gone.
+// granted takes the grant of an acquisition. Of one that was given up it is not to be known: until the cancel has arrived, the
+// cluster must remember what it granted under this number.
 func (l *ledger) granted(m *Machine, c *call, a Answer) {
-	if c.state == held {
+	if c.state == held || c.given {
 		return
 	}
 	l.known(c)
+	l.sawWait(c)
 	c.state, c.token = held, a.Token
-	if !c.given {
-		l.sawWait(c)
-		m.emit(Acquired{Call: c.id, Token: a.Token, Body: a.Body})
-	}
+	m.emit(Acquired{Call: c.id, Token: a.Token, Body: a.Body})
 }
 
 // settled takes an outcome that leaves nothing behind.

@@ -185,7 +185,7 @@ func (l *ledger) inOrder() []*call {
 func (l *ledger) holds() []CallID {
 	var ids []CallID
 	for _, c := range l.inOrder() {
-		if c.state == held && !c.given {
+		if c.state == held {
 			ids = append(ids, c.id)
 		}
 	}
@@ -198,7 +198,7 @@ func (l *ledger) lose(m *Machine) {
 	var next []*call
 	for _, c := range l.inOrder() {
 		switch {
-		case c.state == held && !c.given:
+		case c.state == held:
 			l.drop(c)
 		case c.op.Kind == OpAcquire && !c.given:
 			delete(l.bySeq, c.seq)
