@@ -18,7 +18,7 @@ func Sleeps(t *Tree) []Finding {
 			continue
 		}
 		ast.PreorderStack(f.Syntax, nil, func(n ast.Node, stack []ast.Node) bool {
-			if what := sleep(n); what != "" && !inBubble(stack) {
+			if what := sleep(n); what != "" && !isLimit(stack) && !inBubble(stack) {
 				found = append(found, t.finding(n, "%s outside a synctest bubble: wait for the cause instead", what))
 			}
 			return true
@@ -48,6 +48,19 @@ func sleep(n ast.Node) string {
 		}
 	}
 	return ""
+}
+
+// isLimit reports whether the innermost node on the stack is one of several cases of a select: the wait ends with the cause, and a
+// time only bounds it.
+func isLimit(stack []ast.Node) bool {
+	if len(stack) < 2 {
+		return false
+	}
+	if _, ok := stack[len(stack)-1].(*ast.CommClause); !ok {
+		return false
+	}
+	cases, ok := stack[len(stack)-2].(*ast.BlockStmt)
+	return ok && len(cases.List) > 1
 }
 
 func inBubble(stack []ast.Node) bool {

@@ -16,6 +16,13 @@ func TestSleeps(t *testing.T) {
 		go func() { time.Sleep(time.Hour) }()
 	})
 	pass(time.Hour)
+	select {
+	case <-t.Context().Done():
+	case <-time.After(time.Second):
+	}
+	select {
+	case <-time.After(time.Second):
+	}
 }
 
 // pass can run in a bubble only.
