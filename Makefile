@@ -127,7 +127,7 @@ disk: ## tests on real bad disks (power cuts, a full file system); needs root
 
 .PHONY: run
 run: ## three processes on the loopback interface replicate a counter
-	$(GO) run ./examples/counter -demo
+	$(GO) run ./raft/counter demo
 
 .PHONY: bench
 bench: ## side by side with other libraries, in a module of its own

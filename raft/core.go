@@ -64,10 +64,12 @@ func NewCore(now time.Duration, opt Options, s State, mark Mark) (*Core, error) 
 	if err := c.join(s, mark); err != nil {
 		return nil, err
 	}
-	c.role = &follower{electAt: c.now + c.drawTimeout()}
+	// A node that has just started knows no leader that it could miss; one that is alive refuses it the PreVote.
+	wait := opt.silence() + c.draw(opt.silence())
 	if v := c.config().Voters; len(v) == 1 && len(c.config().Outgoing) == 0 && v[0].ID == opt.ID {
-		c.role = &follower{electAt: c.now}
+		wait = 0
 	}
+	c.role = &follower{electAt: c.now + wait}
 	return c, nil
 }
 

@@ -60,10 +60,11 @@ func appendMessage(b []byte, m *raft.Message) ([]byte, error) {
 		b = appendFrameHead(b, frameHeartbeatReply, 2*8)
 		return appendWords(b, uint64(m.Term), body.Round), nil
 	case raft.Vote:
-		b = appendFlags(b, frameVote, 2, m.Term, bit(body.Pre, flag1)|bit(body.Transfer, flag2))
-		return appendWords(b, uint64(body.Last.Index), uint64(body.Last.Term)), nil
+		b = appendFlags(b, frameVote, 3, m.Term, bit(body.Pre, flag1)|bit(body.Transfer, flag2))
+		return appendWords(b, body.Round, uint64(body.Last.Index), uint64(body.Last.Term)), nil
 	case raft.VoteReply:
-		return appendFlags(b, frameVoteReply, 0, m.Term, bit(body.Pre, flag1)|bit(body.Granted, flag2)), nil
+		b = appendFlags(b, frameVoteReply, 1, m.Term, bit(body.Pre, flag1)|bit(body.Granted, flag2))
+		return appendWords(b, body.Round), nil
 	case raft.TimeoutNow:
 		return appendWords(appendFrameHead(b, frameTimeoutNow, 8), uint64(m.Term)), nil
 	case raft.ReadIndex:
@@ -116,10 +117,10 @@ func decodeMessage(f frame) (raft.Message, error) {
 		m.Body = raft.HeartbeatReply{Round: c.u64()}
 	case frameVote:
 		flags := c.flags(flag1 | flag2)
-		m.Body = raft.Vote{Pre: flags&flag1 != 0, Transfer: flags&flag2 != 0, Last: c.position()}
+		m.Body = raft.Vote{Pre: flags&flag1 != 0, Transfer: flags&flag2 != 0, Round: c.u64(), Last: c.position()}
 	case frameVoteReply:
 		flags := c.flags(flag1 | flag2)
-		m.Body = raft.VoteReply{Pre: flags&flag1 != 0, Granted: flags&flag2 != 0}
+		m.Body = raft.VoteReply{Pre: flags&flag1 != 0, Granted: flags&flag2 != 0, Round: c.u64()}
 	case frameTimeoutNow:
 		m.Body = raft.TimeoutNow{}
 	case frameReadIndex:
