@@ -144,6 +144,14 @@ func (d *Disk) Kill() {
 	d.life++
 }
 
+// Resume undoes a planned power cut: only the process was ended, in the middle of that operation.
+func (d *Disk) Resume() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.life++
+	d.cut, d.cutAt = false, 0
+}
+
 // Crash cuts the power and turns it on again. Of what was not durable each sector and each change of a name survives
 // or does not.
 func (d *Disk) Crash() {
