@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -147,8 +148,7 @@ func appendPreamble(b []byte, body func([]byte) []byte) []byte {
 	return b
 }
 
-// readPreamble reads one side of a handshake, of at most limit bytes. With another version the body is not read: the
-// error is then a *Refusal.
+// readPreamble reads one side of a handshake, of at most limit bytes. Of another version the error is a *Refusal.
 func readPreamble(r io.Reader, limit int) ([]byte, error) {
 	var head [preambleBytes]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -158,10 +158,11 @@ func readPreamble(r io.Reader, limit int) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it begins with %q", errHandshake, head[:len(magic)])
 	}
 	c := cursor{b: head[len(magic):]}
-	if v := c.u16(); v != version {
+	v, n := c.u16(), int(c.u16())
+	if v != version {
+		_, _ = io.CopyN(io.Discard, r, int64(n))
 		return nil, refuse(CodeVersion, "protocol version %d, want %d", v, version)
 	}
-	n := int(c.u16())
 	if n > limit {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", errHandshake, n, limit)
 	}
@@ -170,13 +171,19 @@ func readPreamble(r io.Reader, limit int) ([]byte, error) {
 	return body, unexpected(err)
 }
 
-// link is a connection. Reads and writes go through TLS if there is any; Close ends the socket below it at once.
+// link is a connection. Reads and writes go through TLS if there is any; fail ends the socket below it at once. Writers
+// take turns by a channel, as those who wait for the mutex inside a net.Conn would stop the clock of a synctest bubble.
 type link struct {
 	net.Conn
 	socket net.Conn
+	turn   chan struct{}
 
 	mu    sync.Mutex // guards the field below
 	cause error
+}
+
+func newLink(socket net.Conn) *link {
+	return &link{Conn: socket, socket: socket, turn: make(chan struct{}, 1)}
 }
 
 // fail ends the connection; the first cause stays.
@@ -195,10 +202,37 @@ func (k *link) failure() error {
 	return k.cause
 }
 
-// send writes whole frames beside whatever other goroutines write.
+// Write writes b in one turn.
+func (k *link) Write(b []byte) (int, error) {
+	k.turn <- struct{}{}
+	defer func() { <-k.turn }()
+	return k.Conn.Write(b)
+}
+
+// send writes a frame beside whatever other goroutines write.
 func (k *link) send(b []byte, patience time.Duration) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case k.turn <- struct{}{}:
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
+	defer func() { <-k.turn }()
 	_ = k.SetWriteDeadline(time.Now().Add(patience))
-	_, err := k.Write(b)
+	_, err := k.Conn.Write(b)
+	return err
+}
+
+// sendAlive shows a sign of life, unless somebody is writing, which is one.
+func (k *link) sendAlive() error {
+	select {
+	case k.turn <- struct{}{}:
+	default:
+		return nil
+	}
+	defer func() { <-k.turn }()
+	_, err := k.Conn.Write(controlFrame(frameAlive))
 	return err
 }
 
@@ -211,7 +245,7 @@ func (t *Transport) dial(ctx context.Context, address string, h hello) (*link, I
 		return nil, Identity{}, fmt.Errorf("%w: %w", raft.ErrUnreachable, err)
 	}
 	tuneSocket(socket, t.o.Limits.Write)
-	k := &link{Conn: socket, socket: socket}
+	k := newLink(socket)
 	if t.o.TLS != nil {
 		k.Conn = tls.Client(socket, clientTLS(t.o.TLS, address))
 	}

@@ -64,7 +64,7 @@ func (t *Transport) accept(ctx context.Context) {
 
 // serve talks to whoever dialed us, until the connection or ctx ends.
 func (t *Transport) serve(ctx context.Context, socket net.Conn) {
-	k := &link{Conn: socket, socket: socket}
+	k := newLink(socket)
 	stop := context.AfterFunc(ctx, func() { k.fail(ErrClosed) })
 	defer stop()
 	defer k.fail(nil)

@@ -281,9 +281,8 @@ func (l *lane) write(k *link, gone <-chan struct{}) error {
 	}
 }
 
-// batchWriter encodes messages into one buffer and writes it at once. Large entries are not copied when the kernel can
-// gather them; then one writev does it. Each flush is one uninterrupted piece of the stream either way, so that other
-// goroutines may write frames in between.
+// batchWriter encodes messages into one buffer and writes it at once. Large entries are not copied: one writev gathers
+// them from where they lie.
 type batchWriter struct {
 	buf  []byte
 	cut  int         // buf up to here is in vec
@@ -317,20 +316,14 @@ func (w *batchWriter) add(m *raft.Message) error {
 
 func (w *batchWriter) flush(k *link, patience time.Duration) error {
 	defer w.reset()
+	k.turn <- struct{}{}
+	defer func() { <-k.turn }()
 	_ = k.SetWriteDeadline(time.Now().Add(patience))
 	if len(w.vec) == 0 {
-		_, err := k.Write(w.buf)
+		_, err := k.Conn.Write(w.buf)
 		return err
 	}
 	w.vec = append(w.vec, w.buf[w.cut:])
-	if _, gathers := k.Conn.(*net.TCPConn); !gathers {
-		whole := make([]byte, 0, len(w.buf))
-		for _, piece := range w.vec {
-			whole = append(whole, piece...)
-		}
-		_, err := k.Write(whole)
-		return err
-	}
 	w.rest = w.vec
 	_, err := w.rest.WriteTo(k.Conn)
 	return err

@@ -129,7 +129,7 @@ func (t *Transport) keepAlive(k *link, lost func(error)) (quiet func()) {
 			case <-done:
 				return
 			case <-ticker.C:
-				if _, err := k.Write(controlFrame(frameAlive)); err != nil {
+				if err := k.sendAlive(); err != nil {
 					lost(err)
 					return
 				}
