@@ -15,8 +15,12 @@ const (
 	flag2
 )
 
-// appendFixed is the length of the body of an Append without its entries.
-const appendFixed = 8 + 8 + 8 + 8 + 8 + 4
+const (
+	// appendFixed is the length of the body of an Append without its entries.
+	appendFixed = 8 + 8 + 8 + 8 + 8 + 4
+	// mostFixed is the length of the longest body without entries, that of an AppendReply.
+	mostFixed = 8 + 1 + 5*8
+)
 
 func bit(b bool, flag uint8) uint8 {
 	if b {
@@ -27,7 +31,7 @@ func bit(b bool, flag uint8) uint8 {
 
 // messageBytes returns the length of m's frame, or a little more.
 func messageBytes(m *raft.Message) int {
-	n := frameHead + appendFixed
+	n := frameHead + mostFixed
 	if a, ok := m.Body.(raft.Append); ok {
 		n += entriesBytes(a.Entries)
 	}

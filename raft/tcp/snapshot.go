@@ -80,7 +80,7 @@ func (t *Transport) stream(k *link, head raft.SnapshotHeader, r io.Reader) error
 	verdict := make(chan error, 1)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := t.awaitVerdict(k, head.To)
+		err := readVerdict(idle(k, t.o.Limits.Silence), head.To)
 		verdict <- err
 		k.fail(err)
 	})
@@ -98,17 +98,17 @@ func (t *Transport) stream(k *link, head raft.SnapshotHeader, r io.Reader) error
 	return err
 }
 
-func (t *Transport) awaitVerdict(k *link, from raft.PeerID) error {
-	r := newFrameReader(idle(k, t.o.Limits.Silence), maxVerdictBytes+2*frameHead, maxVerdictBytes+1)
+func readVerdict(in io.Reader, from raft.PeerID) error {
+	r := newFrameReader(in, frameHead+maxVerdictBytes, 1+maxVerdictBytes)
 	for {
 		f, err := r.next()
 		switch {
 		case err != nil:
 			return fmt.Errorf("%w: no verdict: %w", raft.ErrUnreachable, err)
 		case f.kind == frameAlive:
-		case f.kind == frameVerdict && len(f.body) > 0 && f.body[0] == 0:
+		case f.kind == frameVerdict && len(f.body) == 1 && f.body[0] == 0:
 			return nil
-		case f.kind == frameVerdict && len(f.body) > 0:
+		case f.kind == frameVerdict && len(f.body) > 0 && f.body[0] == 1:
 			return &RejectedError{from, string(f.body[1:])}
 		default:
 			return fmt.Errorf("%w: type %d with %d bytes is no verdict", errFrame, f.kind, len(f.body))
