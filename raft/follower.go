@@ -15,8 +15,10 @@ type follower struct {
 	asked     readQuestion
 }
 
-// hintBudget bounds elections that hints bring forward: a node with bad ears falls back to the plain timeout.
+// hintBudget bounds the elections that hints bring forward against one leader: a node with bad ears falls back to the
+// plain timeout.
 type hintBudget struct {
+	term  Term
 	since time.Duration
 	used  int
 }
@@ -164,8 +166,8 @@ func (f *follower) rank(c *Core) int {
 }
 
 func (c *Core) spendHint() bool {
-	if c.hints.used == 0 || c.now >= c.hints.since+hintWindow*c.opt.ElectionTimeout {
-		c.hints = hintBudget{since: c.now}
+	if c.hints.term != c.hard.Term || c.now >= c.hints.since+hintWindow*c.opt.ElectionTimeout {
+		c.hints = hintBudget{term: c.hard.Term, since: c.now}
 	}
 	if c.hints.used == hintsPerWindow {
 		return false

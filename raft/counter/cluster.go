@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,31 +28,43 @@ type cluster struct {
 
 // newCluster picks free ports for size nodes. Arguments are added to those of every node.
 func newCluster(program, dir string, size int, args ...string) (*cluster, error) {
+	addresses, err := freeAddresses(2 * size)
+	if err != nil {
+		return nil, err
+	}
 	c := &cluster{program: program, dir: dir, args: args, running: make([]*exec.Cmd, size)}
 	c.http = http.Client{
 		Timeout:   2 * requestTimeout,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256},
 	}
 	for i := range size {
-		addresses, err := freeAddresses(2)
-		if err != nil {
-			return nil, err
-		}
-		c.members = append(c.members, member{fmt.Sprintf("n%d", i+1), addresses[0], addresses[1]})
+		c.members = append(c.members, member{fmt.Sprintf("n%d", i+1), addresses[2*i], addresses[2*i+1]})
 	}
 	return c, nil
 }
 
-func freeAddresses(n int) (addresses []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends at once
+// freeAddresses finds ports below those that the system gives to outgoing connections, so that nobody takes one while
+// its node is down.
+func freeAddresses(n int) ([]string, error) {
+	const from, span, tries = 20000, 10000, 100
+	var addresses []string
+	for range tries {
+		address := fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(span))
+		if slices.Contains(addresses, address) {
+			continue
+		}
+		l, err := net.Listen("tcp", address) //nolint:noctx // ends at once
 		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, l.Close()) }()
-		addresses = append(addresses, l.Addr().String())
+		if addresses = append(addresses, address); len(addresses) == n {
+			return addresses, nil
+		}
 	}
-	return addresses, nil
+	return nil, errors.New("no free ports on 127.0.0.1")
 }
 
 func (c *cluster) membersFlag() string {

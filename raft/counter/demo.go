@@ -54,7 +54,9 @@ type demonstration struct {
 	nextOp [demoClients]uint64
 }
 
-func (d *demonstration) say(format string, args ...any) { _, _ = fmt.Fprintf(d.out, format+"\n", args...) }
+func (d *demonstration) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(d.out, format+"\n", args...)
+}
 
 func (d *demonstration) show(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -19,6 +20,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "node" {
 		main()
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "spin" {
+		spin()
 	}
 	os.Exit(m.Run())
 }
@@ -37,6 +41,11 @@ func startCluster(t *testing.T, args ...string) *cluster {
 	t.Cleanup(func() {
 		if err := c.stop(); err != nil {
 			t.Error(err)
+		}
+		for _, m := range c.members {
+			if log, err := os.ReadFile(filepath.Join(c.dir, m.name+".log")); err == nil && t.Failed() {
+				t.Logf("log of %s:\n%s", m.name, log)
+			}
 		}
 	})
 	for i := range c.members {

@@ -39,9 +39,9 @@ type state struct {
 	Mark      []byte // raft.Mark, encoded
 	Installed bool   // raft.Mark.Installed
 	Value     uint64
-	Twice  uint64 // operations that were in the log more than once
-	Digest uint64
-	Ops    map[uint64]spans
+	Twice     uint64 // operations that were in the log more than once
+	Digest    uint64
+	Ops       map[uint64]spans
 }
 
 // spans are the sequence numbers of a client that have been counted, as ranges [from, to).
