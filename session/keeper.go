@@ -7,7 +7,7 @@ import (
 
 // Times of the Keeper.
 const (
-	tickEvery  = time.Second            // a bare tick at least this often while a deadline is pending
+	tickEvery  = time.Second - TurnMax  // while a deadline is pending the clock is moved at least once a second
 	retryAfter = 500 * time.Millisecond // a proposal that is not applied by then is made again
 	roundRetry = TurnMax                // a quorum round that is not acknowledged by then is begun again
 )

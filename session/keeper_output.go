@@ -23,8 +23,8 @@ func (k *Keeper) Output(now time.Duration, applied uint64, work Work) Output {
 	if next, ok := k.timers.first(); ok {
 		out.Wake = min(out.Wake, k.clock.when(next))
 	}
-	if work.Pending {
-		out.Wake = min(out.Wake, k.clock.when(work.Next-k.clock.offset))
+	if next := work.Next - k.clock.offset; work.Pending && next > at {
+		out.Wake = min(out.Wake, k.clock.when(next))
 	}
 	out.Wake = max(out.Wake, now)
 	return out

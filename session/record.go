@@ -16,9 +16,13 @@ func (s *Session[H]) AppendRecord(b []byte) []byte {
 	b = AppendDuration(b, s.terms.TTL)
 	b = AppendDuration(b, s.terms.Grace)
 	b = AppendBytes(b, s.metadata)
-	b = append(b, s.end.How)
-	b = binary.AppendUvarint(b, s.end.Index)
-	b = AppendDuration(b, s.end.Clock)
+	end := s.end
+	if s.inEndAll {
+		end = End{}
+	}
+	b = append(b, end.How)
+	b = binary.AppendUvarint(b, end.Index)
+	b = AppendDuration(b, end.Clock)
 	b = binary.AppendUvarint(b, s.window.acked)
 	b = binary.AppendUvarint(b, uint64(len(s.window.results)))
 	for i := range s.window.results {
@@ -30,7 +34,9 @@ func (s *Session[H]) AppendRecord(b []byte) []byte {
 }
 
 // RecordSize returns about how many bytes the session's record has, never too few.
-func (s *Session[H]) RecordSize() int { return 96 + len(s.metadata) + len(s.window.results)*(ResultMax+4) }
+func (s *Session[H]) RecordSize() int {
+	return 96 + len(s.metadata) + len(s.window.results)*(ResultMax+4)
+}
 
 // LoadRecord puts the session of this opening index and record into the Table. After the last one, call LoadDone.
 func (t *Table[H]) LoadRecord(index uint64, record []byte) (*Session[H], error) {
@@ -65,6 +71,9 @@ func (t *Table[H]) insert(s *Session[H]) error {
 	if t.lives[l.Index] != nil {
 		return fmt.Errorf("session %d: two records", l.Index)
 	}
+	if s.Alive() && l.Index < t.endAll.Index {
+		s.end, s.inEndAll = t.endAll, true
+	}
 	if !s.Alive() {
 		t.dead = append(t.dead, s)
 	} else if t.living[l.ID] != nil {
@@ -80,11 +89,7 @@ func (t *Table[H]) insert(s *Session[H]) error {
 func (t *Table[H]) At(index uint64) *Session[H] { return t.lives[index] }
 
 // LoadDone ends the loading: it puts the dead in the order in which they died.
-func (t *Table[H]) LoadDone() {
-	slices.SortFunc(t.dead, func(a, b *Session[H]) int {
-		if later(a, b) {
-			return 1
-		}
-		return -1
-	})
-}
+func (t *Table[H]) LoadDone() { t.sortDead() }
+
+// LoadEndAll tells, before any record is loaded, how all sessions ended that were opened before end.Index.
+func (t *Table[H]) LoadEndAll(end End) { t.endAll = end }

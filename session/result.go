@@ -83,6 +83,13 @@ func (s *Session[H]) Keep(seq uint64, r Result) {
 	w.results = slices.Insert(w.results, i, kept{seq: seq, result: r})
 }
 
+// Replace stores another result of a request that has one.
+func (s *Session[H]) Replace(seq uint64, r Result) {
+	if i, found := s.window.find(seq); found {
+		s.window.results[i].result = r
+	}
+}
+
 func (w *window) find(seq uint64) (int, bool) {
 	if n := len(w.results); n == 0 || w.results[n-1].seq < seq {
 		return n, false

@@ -22,6 +22,7 @@ type Session[H any] struct {
 	terms    Terms
 	metadata []byte
 	end      End
+	inEndAll bool // it ended with all others, which its record does not tell
 	window   window
 }
 
@@ -52,6 +53,7 @@ type Table[H any] struct {
 	living map[ID]*Session[H]
 	lives  map[uint64]*Session[H] // by opening index, the dead included
 	dead   []*Session[H]          // in order of (End.Index, opening index)
+	endAll End                    // of the last EndAll
 }
 
 // NewTable returns an empty Table.
@@ -89,16 +91,35 @@ func (t *Table[H]) End(s *Session[H], end End) {
 	}
 }
 
+func (t *Table[H]) sortDead() {
+	slices.SortFunc(t.dead, func(a, b *Session[H]) int {
+		if later(a, b) {
+			return 1
+		}
+		return -1
+	})
+}
+
 // later reports whether a is to be collected after b.
 func later[H any](a, b *Session[H]) bool {
 	return cmp.Or(cmp.Compare(a.end.Index, b.end.Index), cmp.Compare(a.terms.Life.Index, b.terms.Life.Index)) > 0
 }
 
-// EndAll ends every living session.
+// EndAll ends every living session at once. Their records do not change: that they are dead follows from end, which the owner
+// keeps among its own and gives to the Table before it loads records.
 func (t *Table[H]) EndAll(end End) {
-	for s := range t.Living() {
-		t.End(s, end)
+	t.endAll = end
+	for _, s := range t.dead {
+		if s.inEndAll {
+			s.end = end
+		}
 	}
+	for s := range t.Living() {
+		s.end, s.inEndAll = end, true
+		t.dead = append(t.dead, s)
+	}
+	clear(t.living)
+	t.sortDead()
 }
 
 // Dead returns the session that died first among those not yet forgotten, or nil.
@@ -138,3 +159,6 @@ func (t *Table[H]) Lives() iter.Seq[Terms] {
 		}
 	}
 }
+
+// All iterates over all sessions, the dead too, in no order.
+func (t *Table[H]) All() iter.Seq[*Session[H]] { return maps.Values(t.lives) }

@@ -9,6 +9,7 @@ import (
 // Command is one of the structs of this file: what one log entry asks of the Table.
 type Command interface {
 	kind() kind
+	stamp() time.Duration
 	appendTo(b []byte) []byte
 }
 

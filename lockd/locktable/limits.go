@@ -11,15 +11,15 @@ const (
 	WaitMax           = 30 * 24 * time.Hour
 	LeaseMin          = time.Second // shortest TTL of a lease
 	LeaseMax          = 30 * 24 * time.Hour
-	SlotsMax          = 1 << 20     // slots of one lock
-	SeenMax           = 64          // waits named as seen in one request
-	ExpireMax         = 400         // lives in one Expire
-	HoldsMax          = 1_000_000   // holds of one session
-	WaitsMax          = 100_000     // waits of one session, decided but unseen ones counted
-	WaitersMax        = 200_000     // waiters of one lock
-	RecordsPerNameMax = 64          // holds and waits of one session on one name
-	SeedMax           = 1 << 52     // highest token seed; tokens stay below 2^53
-	EntryRecordsMax   = 1000        // records one entry changes
-	EntryBytesMax     = 512 << 10   // bytes of records one entry changes
-	EmbargoMin        = time.Minute // shortest default pause of grants after a restore
+	SlotsMax          = 1 << 20       // slots of one lock
+	SeenMax           = 64            // waits named as seen in one request
+	ExpireMax         = 400           // lives in one Expire
+	HoldsMax          = 1_000_000     // holds of one session
+	WaitsMax          = 100_000       // waits of one session, decided but unseen ones counted
+	WaitersMax        = 200_000       // waiters of one lock
+	RecordsPerNameMax = 64            // holds and waits of one session on one name
+	SeedMax           = 1<<53 - 1<<44 // highest token seed; tokens stay below 2^53
+	EntryRecordsMax   = 1000          // records one entry changes
+	EntryBytesMax     = 512 << 10     // bytes of records one entry changes
+	EmbargoMin        = time.Minute   // shortest default pause of grants after a restore
 )
