@@ -188,12 +188,17 @@ func newLink(socket net.Conn) *link {
 
 // fail ends the connection; the first cause stays.
 func (k *link) fail(cause error) {
+	k.blame(cause)
+	_ = k.socket.Close()
+}
+
+// blame says why the connection is about to end.
+func (k *link) blame(cause error) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.cause == nil {
 		k.cause = cause
 	}
-	k.mu.Unlock()
-	_ = k.socket.Close()
 }
 
 func (k *link) failure() error {

@@ -104,8 +104,8 @@ func TestTrap36WipedPeerIsNotThePeer(t *testing.T) {
 		if n := a.logged("cannot reach peer", reason); n < 1 || n > 3 {
 			t.Errorf("the refused side logged it %d times in a minute: %s", n, a.log.String())
 		}
-		if len(a.refusals) == 0 || a.refusals[0].Code != CodeIdentity || a.refusals[0].By.ID != wiped.peer.ID {
-			t.Errorf("events of the refused side: %+v", a.refusals)
+		if _, refusals := a.told(); len(refusals) == 0 || refusals[0].Code != CodeIdentity || refusals[0].By.ID != wiped.peer.ID {
+			t.Errorf("events of the refused side: %+v", refusals)
 		}
 		closeAll(t, a, wiped)
 	})
@@ -133,11 +133,11 @@ func TestA11CloneIsRefused(t *testing.T) {
 		if diff := cmp.Diff([]raft.Message{first, second}, a.seen()); diff != "" {
 			t.Error(diff)
 		}
-		if len(a.clones) == 0 || a.clones[0].Peer != peerB || a.clones[0].Boot != 1 || a.clones[0].Second != 2 {
-			t.Errorf("clones reported to the observer: %+v", a.clones)
+		if clones, _ := a.told(); len(clones) == 0 || clones[0].Peer != peerB || clones[0].Boot != 1 || clones[0].Second != 2 {
+			t.Errorf("clones reported to the observer: %+v", clones)
 		}
-		if len(clone.refusals) == 0 || clone.refusals[0].Code != CodeClone {
-			t.Errorf("refusals reported to the clone: %+v", clone.refusals)
+		if _, refusals := clone.told(); len(refusals) == 0 || refusals[0].Code != CodeClone {
+			t.Errorf("refusals reported to the clone: %+v", refusals)
 		}
 		if hints := a.hinted(); len(hints) > 0 {
 			t.Errorf("hints against a living peer: %v", hints)
@@ -152,13 +152,13 @@ func TestA11CloneOfTheNodeItself(t *testing.T) {
 		net := newPipeNet()
 		a := net.start(t, peerA)
 		conn, got := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerA, peerA, a.o.Boot + 1, ""}).appendTo(nil))
-		if got.code != CodeClone || len(a.clones) != 1 {
-			t.Errorf("code %d (%s), clones %+v", got.code, got.reason, a.clones)
+		if clones, _ := a.told(); got.code != CodeClone || len(clones) != 1 {
+			t.Errorf("code %d (%s), clones %+v", got.code, got.reason, clones)
 		}
 		_ = conn.Close()
 		conn, got = greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerA, peerA, a.o.Boot, ""}).appendTo(nil))
-		if got.code != CodeIdentity || len(a.clones) != 1 {
-			t.Errorf("the node itself: code %d (%s), clones %+v", got.code, got.reason, a.clones)
+		if clones, _ := a.told(); got.code != CodeIdentity || len(clones) != 1 {
+			t.Errorf("the node itself: code %d (%s), clones %+v", got.code, got.reason, clones)
 		}
 		_ = conn.Close()
 		closeAll(t, a)
@@ -173,8 +173,8 @@ func TestA11RestartIsNoClone(t *testing.T) {
 		dead, _ := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerB, peerA, 1, ""}).appendTo(nil))
 		began := time.Now()
 		next, got := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerB, peerA, 2, ""}).appendTo(nil))
-		if got.code != codeWelcome || len(a.clones) > 0 {
-			t.Errorf("code %d (%s), clones %+v", got.code, got.reason, a.clones)
+		if clones, _ := a.told(); got.code != codeWelcome || len(clones) > 0 {
+			t.Errorf("code %d (%s), clones %+v", got.code, got.reason, clones)
 		}
 		if took, want := time.Since(began), a.o.Limits.CloneCheck; took != want {
 			t.Errorf("it took %v, want %v", took, want)
@@ -225,8 +225,8 @@ func TestNotStartedRefuses(t *testing.T) {
 		b := net.open(t, peerB, nil)
 		a := net.start(t, peerA, b.peer)
 		time.Sleep(time.Second)
-		if len(a.refusals) == 0 || a.refusals[0].Code != CodeNotReady {
-			t.Errorf("refusals: %+v", a.refusals)
+		if _, refusals := a.told(); len(refusals) == 0 || refusals[0].Code != CodeNotReady {
+			t.Errorf("refusals: %+v", refusals)
 		}
 		b.begin(t)
 		m := a.heartbeat(peerB, 1)

@@ -29,6 +29,7 @@ type inbound struct {
 
 // dismiss ends the connection on purpose, and tells the peer that this is not the end of our process.
 func (c *inbound) dismiss(cause error) {
+	c.blame(cause) // first, as the peer may hang up at once
 	_ = c.send(controlFrame(frameBye), farewell)
 	c.fail(cause)
 }

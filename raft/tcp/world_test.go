@@ -207,6 +207,14 @@ func (nd *node) hinted() []timed[raft.Hint] {
 	return slices.Clone(nd.hints)
 }
 
+// told returns the events.
+func (nd *node) told() ([]Clone, []Refusal) {
+	synctest.Wait()
+	nd.mu.Lock()
+	defer nd.mu.Unlock()
+	return slices.Clone(nd.clones), slices.Clone(nd.refusals)
+}
+
 // logged counts the lines of the log that contain all of parts.
 func (nd *node) logged(parts ...string) (n int) {
 	synctest.Wait()
