@@ -60,7 +60,7 @@ func NewCore(now time.Duration, opt Options, s State, mark Mark) (*Core, error) 
 	if err != nil {
 		return nil, err
 	}
-	c := &Core{opt: opt, now: now, hard: s.Hard, log: newLog(s), rng: opt.Seed}
+	c := &Core{opt: opt, now: now, hard: s.Hard, log: newLog(s), rng: opt.Seed, rounds: opt.FirstRound}
 	if err := c.join(s, mark); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,9 @@ func Start(o NodeOptions) (*Node, error) {
 	state, err := o.Storage.Load()
 	if err != nil {
 		return nil, fmt.Errorf("raft: load log: %w", err)
+	}
+	if o.Core.FirstRound == 0 {
+		o.Core.FirstRound = rand.Uint64() >> 1
 	}
 	n := &Node{opt: o, start: time.Now(), stop: make(chan struct{}), done: make(chan struct{})}
 	n.inbox.wake = make(chan struct{}, 1)

@@ -31,6 +31,9 @@ type Options struct {
 	CacheBytes int
 	// Seed feeds the random part of the timeouts. Nodes of one cluster should differ in it.
 	Seed uint64
+	// FirstRound is where the numbers of elections, rounds and reads begin. It must be another one, far away, at each
+	// start of a node, or an answer to its earlier life may be taken for an answer to this one. A Node draws it.
+	FirstRound uint64
 }
 
 // Fractions of the two times, chosen together: a live leader refutes a false hint by its next heartbeat, and the
@@ -41,6 +44,8 @@ const (
 	rankHeartbeats    = 0.25 // between two followers that suspect at the same moment
 	hintsPerWindow    = 3    // hinted elections in one window, then only ElectionTimeout counts
 	hintWindow        = 10   // in units of ElectionTimeout
+
+	newsDelay = 200 * time.Microsecond // how long a commit waits for an Append to carry its news
 )
 
 func (o Options) withDefaults() (Options, error) {

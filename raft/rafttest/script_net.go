@@ -123,11 +123,11 @@ func (w *scriptWorld) showMessages(ms []raft.Message) {
 	}
 }
 
-// cut breaks one direction (->) or both (--) between two nodes.
+// cut breaks one direction (->) or both (--) between two nodes. What is on its way arrives.
 func (w *scriptWorld) cut(a scriptArgs) error {
 	links, err := a.links()
 	for _, l := range links {
-		w.breakLink(l.from, l.to)
+		w.broken[l] = true
 	}
 	return err
 }
@@ -148,20 +148,14 @@ func (a scriptArgs) links() ([]scriptLink, error) {
 	return nil, fmt.Errorf("%q is neither -> nor --", a.word(1))
 }
 
-// breakLink also loses what is on the link.
-func (w *scriptWorld) breakLink(from, to raft.NodeID) {
-	w.broken[scriptLink{from, to}] = true
-	w.net = slices.DeleteFunc(w.net, func(m raft.Message) bool { return m.From.Node == from && m.To.Node == to })
-}
-
-// isolate cuts nodes off from all others, in both directions.
+// isolate cuts nodes off from all others, in both directions. What is on its way arrives.
 func (w *scriptWorld) isolate(a scriptArgs) error {
 	nodes, err := w.chosen(a, 0)
 	for _, n := range nodes {
 		for _, other := range w.nodes {
 			if other.id.Node != n.id.Node {
-				w.breakLink(n.id.Node, other.id.Node)
-				w.breakLink(other.id.Node, n.id.Node)
+				w.broken[scriptLink{n.id.Node, other.id.Node}] = true
+				w.broken[scriptLink{other.id.Node, n.id.Node}] = true
 			}
 		}
 	}

@@ -15,6 +15,7 @@ type scriptNode struct {
 	id        raft.PeerID
 	opt       raft.Options
 	engineOpt raft.EngineOptions
+	starts    uint64
 	skew      time.Duration // how far its clock is ahead of the world's
 
 	autoDisk, autoApply, autoStream bool
@@ -45,6 +46,8 @@ func (n *scriptNode) due() time.Duration {
 // start brings the node up with what its disk and its state machine hold.
 func (n *scriptNode) start() error {
 	n.machine.load()
+	n.starts++
+	n.opt.FirstRound = n.starts << scriptRoundBits
 	e, err := raft.NewEngine(n.now(), n.opt, n.engineOpt, n.disk.load(), n.machine.durable.mark)
 	if err != nil {
 		return fmt.Errorf("node %v: %w", n.id, err)

@@ -184,29 +184,41 @@ func showBody(body raft.Body) string {
 		}
 		return s + showSession(b.Session)
 	case raft.Heartbeat:
-		return fmt.Sprintf(" round %d commit %d", b.Round, b.Commit)
+		return fmt.Sprintf(" round %s commit %d", showRound(b.Round), b.Commit)
 	case raft.HeartbeatReply:
-		return fmt.Sprintf(" round %d", b.Round)
+		return fmt.Sprintf(" round %s", showRound(b.Round))
 	case raft.Vote:
-		s := fmt.Sprintf(" last %s round %d", showPosition(b.Last), b.Round)
+		s := fmt.Sprintf(" last %s round %s", showPosition(b.Last), showRound(b.Round))
 		if b.Transfer {
 			s += " by transfer"
 		}
 		return s
 	case raft.VoteReply:
 		if b.Granted {
-			return fmt.Sprintf(" yes round %d", b.Round)
+			return fmt.Sprintf(" yes round %s", showRound(b.Round))
 		}
-		return fmt.Sprintf(" no round %d", b.Round)
+		return fmt.Sprintf(" no round %s", showRound(b.Round))
 	case raft.ReadIndex:
-		return fmt.Sprintf(" %d", b.Read)
+		return fmt.Sprintf(" %s", showRound(b.Read))
 	case raft.ReadIndexReply:
 		if b.OK {
-			return fmt.Sprintf(" %d: index %d", b.Read, b.Index)
+			return fmt.Sprintf(" %s: index %d", showRound(b.Read), b.Index)
 		}
-		return fmt.Sprintf(" %d: no", b.Read)
+		return fmt.Sprintf(" %s: no", showRound(b.Read))
 	}
 	return ""
+}
+
+// scriptRoundBits hold the rounds of one life of a node.
+const scriptRoundBits = 32
+
+// showRound shows a number that a node has drawn, in its later lives after the number of that life.
+func showRound(r uint64) string {
+	life, round := r>>scriptRoundBits, r&(1<<scriptRoundBits-1)
+	if life <= 1 {
+		return fmt.Sprint(round)
+	}
+	return fmt.Sprintf("%d.%d", life, round)
 }
 
 // showSession names a session other than that of the first configuration.
