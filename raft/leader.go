@@ -17,6 +17,7 @@ type leader struct {
 	beatAt   time.Duration // when the next is due
 	excused  time.Duration // when the quorum check was last put off because this node itself was late
 	lastBeat Index         // the end of the log at the heartbeat before
+	newsAt   time.Duration // when a commit that no Append has carried yet is told by itself; zero if there is none
 	reads    readQueue
 	transfer struct {
 		to    PeerID
@@ -242,6 +243,9 @@ func (l *leader) heartbeat(c *Core, p *progress, round uint64) {
 
 func (l *leader) deadline(c *Core) time.Duration {
 	d := l.beatAt
+	if l.newsAt > 0 {
+		d = min(d, l.newsAt)
+	}
 	if !l.transfer.to.IsZero() {
 		d = min(d, l.transfer.until)
 	}
@@ -254,12 +258,30 @@ func (l *leader) flush(c *Core) {
 		l.beat(c)
 	}
 	for _, p := range l.peers {
-		if p == l.self {
-			continue
+		if p != l.self {
+			l.replicate(c, p)
 		}
-		l.replicate(c, p)
-		if p.state == replicating && p.told < min(c.commit, p.match) {
-			l.heartbeat(c, p, 0)
+	}
+	l.tell(c)
+}
+
+// tell brings the news of a commit to peers that no Append brings it to. Whoever waited for the commit often proposes
+// next, so the news waits a moment for an Append to ride on.
+func (l *leader) tell(c *Core) {
+	old := func(p *progress) bool {
+		return p != l.self && p.state == replicating && p.told < min(c.commit, p.match)
+	}
+	switch {
+	case !slices.ContainsFunc(l.peers, old):
+		l.newsAt = 0
+	case l.newsAt == 0:
+		l.newsAt = c.now + newsDelay
+	case c.now >= l.newsAt:
+		l.newsAt = 0
+		for _, p := range l.peers {
+			if old(p) {
+				l.heartbeat(c, p, 0)
+			}
 		}
 	}
 }

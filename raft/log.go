@@ -25,6 +25,7 @@ type raftLog struct {
 	reset    bool  // the next Write begins with a reset to base
 	durable  Index // end of the log after all confirmed writes
 	issued   []issuedWrite
+	cuts     int // how many of them took entries away
 }
 
 // issuedWrite is what a Write did to the log, until the disk confirms it.
@@ -36,6 +37,8 @@ type issuedWrite struct {
 	truncate Index
 	last     Index // zero without entries
 }
+
+func (w issuedWrite) cuts() bool { return w.reset || w.truncate > 0 }
 
 func newLog(s State) raftLog {
 	return raftLog{
@@ -101,7 +104,7 @@ func (l *raftLog) truncateFrom(i Index) {
 func (l *raftLog) resetTo(p Position) {
 	*l = raftLog{
 		base: p, last: p.Index, first: p.Index + 1, next: p.Index + 1,
-		reset: true, durable: l.durable, issued: l.issued,
+		reset: true, durable: l.durable, issued: l.issued, cuts: l.cuts,
 	}
 }
 
@@ -164,11 +167,14 @@ func (l *raftLog) write(w *Write, now time.Duration) {
 	w.TruncateFrom = l.truncate
 	if l.next <= l.last {
 		w.Entries = l.cache[l.next-l.first:]
-		w.Entries = w.Entries[:len(w.Entries):len(w.Entries)]
+		w.Entries = slices.Clip(w.Entries)
 		note.last = l.last
 	}
 	l.next, l.truncate, l.reset = l.last+1, 0, false
 	l.issued = append(l.issued, note)
+	if note.cuts() {
+		l.cuts++
+	}
 }
 
 // pending reports whether the next Write has something to do.
@@ -179,6 +185,9 @@ func (l *raftLog) confirm(seq uint64) {
 	n := 0
 	for ; n < len(l.issued) && l.issued[n].seq <= seq; n++ {
 		w := l.issued[n]
+		if w.cuts() {
+			l.cuts--
+		}
 		if w.reset {
 			l.durable = w.base
 		}
@@ -195,6 +204,9 @@ func (l *raftLog) confirm(seq uint64) {
 // stable returns the index up to which the log as it is now is on disk. It is judged by the numbers of the writes
 // alone, never by index and term: an entry that was overwritten, and overwritten back, cannot be taken for durable.
 func (l *raftLog) stable() Index {
+	if l.cuts == 0 && !l.reset && l.truncate == 0 {
+		return l.durable
+	}
 	s := l.durable
 	for _, w := range l.issued {
 		if w.reset {
