@@ -154,12 +154,16 @@ func (l *leader) nudge(c *Core, p *progress) {
 	case p.state == probing && p.probedAt <= overdue:
 		p.waiting = false
 	case p.state == replicating && p.window.overdue(overdue):
-		// The last Append may be lost, and nothing after it tells the peer so. An empty one asks.
+		// The last Append may be lost, and nothing after it tells the peer so. An empty one asks; if the log has been
+		// compacted beyond it meanwhile, only a snapshot can help.
 		prev := p.next - 1
-		if t, ok := c.log.term(prev); ok {
-			l.sendAppend(c, p, Position{prev, t}, nil)
-			p.window.sent[0].at = c.now
+		t, ok := c.log.term(prev)
+		if !ok {
+			p.probe()
+			return
 		}
+		l.sendAppend(c, p, Position{prev, t}, nil)
+		p.window.sent[0].at = c.now
 	}
 }
 
