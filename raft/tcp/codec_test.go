@@ -236,7 +236,7 @@ func TestEntriesOutliveTheBuffer(t *testing.T) {
 	first := command(peerA, peerB, 1, 10)
 	second := command(peerA, peerB, 1, 10)
 	second.Body = raft.Append{Entries: []raft.Entry{raft.NewEntry(raft.Position{Index: 1, Term: 1}, raft.KindCommand, []byte("0123456789"))}}
-	got, err := decodeStream(append(mustEncode(t, first), mustEncode(t, second)...), 64)
+	got, err := decodeStream(append(mustEncode(t, first), mustEncode(t, second)...), 128)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,6 +160,22 @@ func TestHintAtOnce(t *testing.T) {
 	})
 }
 
+// TestHintFromAnAcceptedConnection: who never sends to a peer hears of its end as well.
+func TestHintFromAnAcceptedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newPipeNet()
+		a := net.start(t, peerA)
+		b := net.start(t, peerB, a.peer)
+		time.Sleep(time.Hour)
+		died := time.Now()
+		closeAll(t, b)
+		if hints := a.hinted(); len(hints) != 1 || hints[0].what.Peer != peerB || hints[0].at != died {
+			t.Errorf("hints: %v", hints)
+		}
+		closeAll(t, a)
+	})
+}
+
 // TestPeerThatReturnsIsDialedAtOnce: who hears of a peer does not wait for the end of its back-off.
 func TestPeerThatReturnsIsDialedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
