@@ -167,7 +167,7 @@ func (t *Table) cannotWait(c *client, a *Acquire) (Reply, bool) {
 // admitsAll reports whether all of t.found would grant a request that comes now.
 func (t *Table) admitsAll(a *Acquire) bool {
 	for _, l := range t.found {
-		if l != nil && !t.standing(l, nil).admits(a.Mode, a.Limit) {
+		if l != nil && !t.admits(l, nil, a.Mode, a.Limit) {
 			return false
 		}
 	}

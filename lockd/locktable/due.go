@@ -5,7 +5,7 @@ import "slices"
 // fireDue ends what is due by the clock, in the order of (deadline, index), as far as there is room. Each one is decided at its
 // own time, so that a waiter whose lock came free before its limit is granted, though both are found due in one entry.
 func (t *Table) fireDue() {
-	for a := t.alarms.first(); a != nil && a.at <= t.clock && t.hasRoom(roomForTime); a = t.alarms.first() {
+	for a := t.alarms.first(); a != nil && a.at <= t.clock && t.hasRoom(roomForDue); a = t.alarms.first() {
 		t.fire(a)
 	}
 	t.now = t.clock
@@ -33,7 +33,7 @@ func (t *Table) settle(l *lock) {
 	if t.sessions.Dead() != nil && !l.gone {
 		t.settleDead(l)
 	}
-	if c := l.crowd; c != nil && c.left != 0 && t.clock >= t.embargo && t.hasRoom(roomForAll) {
+	if c := l.crowd; c != nil && c.left != 0 && t.clock >= t.embargo && t.hasRoom(roomForName) {
 		t.notLeft(l)
 		t.free(l)
 		t.promoteFreed()
@@ -41,7 +41,7 @@ func (t *Table) settle(l *lock) {
 }
 
 func (t *Table) settleDue(l *lock) {
-	for t.hasRoom(roomForAll) {
+	for t.hasRoom(roomForName) {
 		var due []*alarm
 		add := func(a *alarm) {
 			if a != nil && a.at <= t.clock {
@@ -64,7 +64,7 @@ func (t *Table) settleDue(l *lock) {
 		}
 		slices.SortFunc(due, (*alarm).compare)
 		for _, a := range due {
-			if a.set && t.hasRoom(roomForAll) {
+			if a.set && t.hasRoom(roomForName) {
 				t.fire(a)
 			}
 		}
@@ -75,10 +75,10 @@ func (t *Table) settleDead(l *lock) {
 	if h := l.sole; h != nil {
 		t.bury(h)
 	} else if c := l.crowd; c != nil {
-		for h := c.holders.first(); h != nil && t.hasRoom(roomForAll); h = c.holders.after(h.token) {
+		for h := c.holders.first(); h != nil && t.hasRoom(roomForName); h = c.holders.after(h.token) {
 			t.bury(h)
 		}
-		for w := c.queue.first(); w != nil && t.hasRoom(roomForAll); w = c.queue.after(w.place) {
+		for w := c.queue.first(); w != nil && t.hasRoom(roomForName); w = c.queue.after(w.place) {
 			if !w.client.Alive() {
 				t.dropWait(w)
 			}

@@ -107,10 +107,16 @@ func (t *Table) standing(l *lock, w *wait) tally {
 	return n
 }
 
+// admits reports whether the lock would grant a wait, or a request that comes now if it is nil. While earlier waiters may be granted
+// but are not yet, it grants nobody.
+func (t *Table) admits(l *lock, w *wait, mode Mode, limit uint32) bool {
+	return (l.crowd == nil || l.crowd.left == 0) && t.standing(l, w).admits(mode, limit)
+}
+
 // admitted reports whether every lock of the wait but one would grant it.
 func (t *Table) admitted(w *wait, but *lock) bool {
 	for _, l := range w.locks {
-		if l != but && !t.standing(l, w).admits(w.mode, l.limit) {
+		if l != but && !t.admits(l, w, w.mode, l.limit) {
 			return false
 		}
 	}
@@ -156,7 +162,7 @@ func (t *Table) promote(l *lock) {
 		if !n.admits(w.mode, l.limit) {
 			return
 		}
-		if t.clock < t.embargo || !t.hasRoom(roomForAll) {
+		if t.clock < t.embargo || !t.hasRoom(roomForGrants) {
 			t.leave(l)
 			return
 		}

@@ -51,7 +51,7 @@ func (t *Table) die(c *client, how How) {
 // collect removes the records of dead sessions, as far as there is room: session after session as they died, of each one in the
 // order in which the records were made. What is freed is granted afterwards, so that a lock is looked at once.
 func (t *Table) collect() {
-	for t.hasRoom(roomForAll) {
+	for t.hasRoom(roomForName) {
 		c := t.sessions.Dead()
 		if c == nil {
 			break

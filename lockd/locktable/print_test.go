@@ -120,7 +120,7 @@ func (s *store) save(t *testing.T, table *locktable.Table) {
 func (s *store) cut(t *testing.T, table *locktable.Table) {
 	t.Helper()
 	c := table.Cut()
-	if len(c.Records) > locktable.EntryRecordsMax {
+	if c.Index == s.last.Index+1 && len(c.Records) > locktable.EntryRecordsMax {
 		t.Fatalf("entry %d changed %d records", c.Index, len(c.Records))
 	}
 	for _, r := range c.Records {

@@ -54,7 +54,7 @@ type Ending struct {
 	Token uint64 // of that hold
 }
 
-// Reply is the answer to one command.
+// Reply is the answer to one command. A repeat of the command is answered the same, but for Ahead and Behind, which tell how it was.
 type Reply struct {
 	Code     Code
 	Index    uint64        // the entry at which it took effect; for a repeat, that of the first. For Open: the life's index

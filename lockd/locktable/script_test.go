@@ -26,6 +26,8 @@ import (
 //	release S 2 X token=1 · cancel S 3 target=1 X · value S 4 X token=1 v
 //	renew L X token=1 ttl=1m · unlease L X token=1 · take L X token=1 new=M ttl=1m
 //	check X token=1 · show X · work · seed wall=2026 [build=2025] [saved=2025] [counter=N]
+//	acquire-many S 1 1000 m/     acquire m/0 … m/999 with the seqs from 1 on
+//	tick-all                     tick until nothing is left
 //	reload                       go on with the Table that was rebuilt
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -43,6 +45,9 @@ func TestScripts(t *testing.T) {
 		}
 	})
 }
+
+// effectsShown is how many effects of an entry a script shows.
+const effectsShown = 10
 
 // world is one Table, its checkpoint, and the names a script gives to things.
 type world struct {
@@ -135,13 +140,25 @@ func (w *world) line(line string) string {
 		return fmt.Sprintf("work: clock=%s left=%t pending=%t next=%s", k.Clock, k.Left, k.Pending, k.Next)
 	case "seed":
 		return line + ": " + w.seed(a)
+	case "acquire-many":
+		return w.acquireMany(a)
+	case "tick-all":
+		for n := 0; ; n++ {
+			if !w.table.Work().Left {
+				return fmt.Sprintf("%s: %d ticks", line, n)
+			}
+			w.apply(&locktable.Tick{Term: w.term})
+		}
 	case "reload":
 		w.table = w.store.load(w.t)
 		return line
 	}
 	applied := w.apply(w.command(a))
 	out := fmt.Sprintf("%d %s: %s", w.index, line, describe(applied.Reply))
-	for _, e := range applied.Effects {
+	for i, e := range applied.Effects {
+		if i == effectsShown {
+			return fmt.Sprintf("%s\n    and %d effects more", out, len(applied.Effects)-i)
+		}
 		if e.Kind == locktable.Opened {
 			name := a.pairs["as"]
 			if name == "" {
@@ -152,6 +169,24 @@ func (w *world) line(line string) string {
 		out += "\n    " + w.effect(e)
 	}
 	return out
+}
+
+// acquireMany acquires names that begin with a prefix, with seqs from one on.
+func (w *world) acquireMany(a args) string {
+	w.t.Helper()
+	q := locktable.Request{Session: w.life(a.words[1])}
+	first, n := w.number(a.words[2]), w.number(a.words[3])
+	for i := range n {
+		q.Seq, q.Acked = first+i, first+i-1
+		c := &locktable.Acquire{Request: q, Names: []string{fmt.Sprint(a.words[4], i)}, Mode: locktable.Exclusive, Owner: q.Seq}
+		w.index++
+		applied, err := w.table.Apply(w.index, w.term, locktable.Encode(c))
+		if err != nil || applied.Reply.Code != locktable.Granted {
+			w.t.Fatalf("acquire %s: %v %v", c.Names[0], applied.Reply.Code, err)
+		}
+	}
+	w.store.cut(w.t, w.table)
+	return fmt.Sprintf("%d granted", n)
 }
 
 func (w *world) apply(cmd locktable.Command) locktable.Applied {

@@ -40,12 +40,13 @@ type budget struct {
 	records, bytes int
 }
 
-// What an entry may have changed for another unit of work to begin. One unit, a hold of NamesMax names that ends and whose end is
-// remembered for each, and then the entry's own command fit between roomForAll and EntryRecordsMax. What time has to do leaves some room
-// for what else is due at the names of the command.
+// What an entry may have changed for another unit of work to begin: of what is due, of what counts as gone at the names of the command, of
+// grants to waiters. Each leaves room for those after it. One unit, a hold of NamesMax names that ends and whose end is remembered for
+// each, and then the command itself fit between the last and EntryRecordsMax.
 const (
-	roomForAll  = EntryRecordsMax * 6 / 10
-	roomForTime = EntryRecordsMax * 4 / 10
+	roomForDue    = EntryRecordsMax * 4 / 10
+	roomForName   = EntryRecordsMax * 5 / 10
+	roomForGrants = EntryRecordsMax * 6 / 10
 )
 
 // NewTable returns the empty state, before the first entry.
@@ -136,7 +137,7 @@ func (t *Table) execute(cmd Command) Reply {
 
 // tick goes on with what is left over: grants first, then the records of the dead.
 func (t *Table) tick() Reply {
-	for t.clock >= t.embargo && t.left.len() > 0 && t.hasRoom(roomForAll) {
+	for t.clock >= t.embargo && t.left.len() > 0 && t.hasRoom(roomForGrants) {
 		l := t.left.first().lock
 		t.notLeft(l)
 		t.free(l)
