@@ -126,8 +126,8 @@ disk: ## tests on real bad disks (power cuts, a full file system); needs root
 ## Programs.
 
 .PHONY: run
-run: ## three processes on the loopback interface replicate a counter
-	$(GO) run ./raft/counter demo
+run: ## three processes replicate a counter, and the leader is killed; RUNFLAGS=-once ends after it
+	$(GO) run ./raft/counter demo $(RUNFLAGS)
 
 .PHONY: bench
 bench: ## side by side with other libraries, in a module of its own
