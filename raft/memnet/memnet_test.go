@@ -35,7 +35,9 @@ func (i *inbox) Receive(ms []raft.Message) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, m := range ms {
-		i.rounds = append(i.rounds, m.Body.(raft.Heartbeat).Round)
+		if heartbeat, ok := m.Body.(raft.Heartbeat); ok {
+			i.rounds = append(i.rounds, heartbeat.Round)
+		}
 	}
 }
 

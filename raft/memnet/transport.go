@@ -252,7 +252,7 @@ func (s *stream) forget() {
 
 // receive runs on the receiving side.
 func (s *stream) receive(h raft.Handler, head raft.SnapshotHeader) {
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background()) //nolint:forbidigo // the life of the stream on this side
 	defer cancel(nil)
 	done := make(chan struct{})
 	defer close(done)

@@ -89,7 +89,9 @@ func (w *transports) add(t *testing.T, id raft.PeerID) *transportNode {
 	return node
 }
 
-func peerID(n int) raft.PeerID { return raft.PeerID{Node: raft.NodeID(n), Incarnation: uint64(1000 + n)} }
+func peerID(n int) raft.PeerID {
+	return raft.PeerID{Node: raft.NodeID(n), Incarnation: uint64(1000 + n)}
+}
 
 // transportNode is a Handler that remembers everything.
 type transportNode struct {

@@ -95,6 +95,7 @@ func BenchmarkStream(b *testing.B) {
 }
 
 func benchStream(b *testing.B, batch int) {
+	b.Helper()
 	x, y := benchPair(b)
 	const dataBytes, window = 128, 8 << 10
 	total := (b.N/batch + 1) * batch
@@ -133,7 +134,7 @@ func benchStream(b *testing.B, batch int) {
 
 // ackedEntries returns how many entries a reply acknowledges that no earlier one did; indexes go round in a ring.
 func ackedEntries(m raft.Message, acked *int, ring int) int {
-	match := int(m.Body.(raft.AppendReply).Match)
+	match := int(body[raft.AppendReply](m).Match)
 	n := (match - *acked + ring) % ring
 	if n == 0 {
 		n = ring

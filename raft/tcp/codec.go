@@ -113,8 +113,10 @@ func decodeMessage(f frame) (raft.Message, error) {
 		m.Body = a
 	case frameAppendReply:
 		flags := c.flags(flag1 | flag2)
-		m.Body = raft.AppendReply{OK: flags&flag1 != 0, Stateless: flags&flag2 != 0, Session: raft.Index(c.u64()),
-			Match: raft.Index(c.u64()), Prev: raft.Index(c.u64()), Hint: c.position()}
+		m.Body = raft.AppendReply{
+			OK: flags&flag1 != 0, Stateless: flags&flag2 != 0, Session: raft.Index(c.u64()),
+			Match: raft.Index(c.u64()), Prev: raft.Index(c.u64()), Hint: c.position(),
+		}
 	case frameHeartbeat:
 		m.Body = raft.Heartbeat{Commit: raft.Index(c.u64()), Round: c.u64()}
 	case frameHeartbeatReply:

@@ -34,8 +34,8 @@ func filled(body raft.Body) raft.Message {
 			v.SetUint(next)
 			next += 0x0101
 		case reflect.Struct:
-			for i := range v.NumField() {
-				fill(v.Field(i))
+			for _, field := range v.Fields() {
+				fill(field)
 			}
 		case reflect.Slice: // entries, which must fit the rest
 		default:
@@ -43,7 +43,8 @@ func filled(body raft.Body) raft.Message {
 		}
 	}
 	fill(v)
-	m := raft.Message{Term: 1 << 63, Body: v.Interface().(raft.Body)}
+	m := raft.Message{Term: 1 << 63}
+	m.Body, _ = v.Interface().(raft.Body)
 	if a, ok := m.Body.(raft.Append); ok {
 		a.Entries = []raft.Entry{
 			raft.NewEntry(raft.Position{Index: a.Prev.Index + 1, Term: a.Prev.Term}, raft.KindNoop, nil),
@@ -56,15 +57,22 @@ func filled(body raft.Body) raft.Message {
 
 // wireBodies is every body that crosses the wire.
 var wireBodies = []raft.Body{
-	raft.Append{}, raft.AppendReply{}, raft.Heartbeat{}, raft.HeartbeatReply{}, raft.Vote{}, raft.VoteReply{},
-	raft.TimeoutNow{}, raft.ReadIndex{}, raft.ReadIndexReply{},
+	raft.Append{},
+	raft.AppendReply{},
+	raft.Heartbeat{},
+	raft.HeartbeatReply{},
+	raft.Vote{},
+	raft.VoteReply{},
+	raft.TimeoutNow{},
+	raft.ReadIndex{},
+	raft.ReadIndexReply{},
 }
 
-func mustEncode(t testing.TB, m raft.Message) []byte {
-	t.Helper()
+func mustEncode(tb testing.TB, m raft.Message) []byte {
+	tb.Helper()
 	b, err := appendMessage(nil, &m)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
@@ -120,7 +128,8 @@ func TestEveryBoolHasItsBit(t *testing.T) {
 				continue
 			}
 			v.Field(i).SetBool(true)
-			m := raft.Message{Body: v.Interface().(raft.Body)}
+			var m raft.Message
+			m.Body, _ = v.Interface().(raft.Body)
 			got, err := decodeStream(mustEncode(t, m), readBuffer)
 			if diff := cmp.Diff([]raft.Message{m}, got); diff != "" || err != nil {
 				t.Errorf("%s error %v", diff, err)
@@ -146,12 +155,12 @@ func TestWireFormat(t *testing.T) {
 		fmt.Fprintf(&b, "%T\n%s", body, hex.Dump(mustEncode(t, filled(body))))
 	}
 	h := hello{purpose: forSnapshot, cluster: testCluster, from: peerA, to: peerB, boot: 0x0102030405060708, reply: "host:7401"}
-	fmt.Fprintf(&b, "hello\n%s", hex.Dump(h.appendTo(nil)))
+	fmt.Fprintf(&b, "hello\n%s", hex.Dump(h.encode()))
 	by := Identity{Cluster: testCluster, ID: peerB, Boot: 7, Status: Status{Empty: true, Detail: []byte("detail")}}
 	a := answer{code: CodeClone, reason: "reason", by: by}
-	fmt.Fprintf(&b, "answer\n%s", hex.Dump(a.appendTo(nil)))
+	fmt.Fprintf(&b, "answer\n%s", hex.Dump(a.encode()))
 	fmt.Fprintf(&b, "snapshot\n%s", hex.Dump(encodeStream(t, []byte("the data"))))
-	fmt.Fprintf(&b, "verdict\n%s", hex.Dump(appendVerdict(nil, errors.New("no"))))
+	fmt.Fprintf(&b, "verdict\n%s", hex.Dump(encodeVerdict(errors.New("no"))))
 	golden := filepath.Join("testdata", "wire.golden")
 	if os.Getenv("REWRITE") != "" {
 		if err := os.WriteFile(golden, []byte(b.String()), 0o600); err != nil {
@@ -218,7 +227,7 @@ func TestFrameMemoryFollowsItsBytes(t *testing.T) {
 		t.Errorf("%d bytes were allocated for a claim", n)
 	}
 	large := filled(raft.Append{})
-	a := large.Body.(raft.Append)
+	a := body[raft.Append](large)
 	last := a.Entries[1].Position()
 	for i := range raft.Index(5) {
 		at := raft.Position{Index: last.Index + 1 + i, Term: last.Term}

@@ -45,19 +45,19 @@ func FuzzFrames(f *testing.F) {
 // FuzzHandshake: any bytes are a hello, an answer or an error, on both sides.
 func FuzzHandshake(f *testing.F) {
 	h := hello{purpose: forMessages, cluster: testCluster, from: peerA, to: peerB, boot: 1, reply: "host:7401"}
-	f.Add(h.appendTo(nil))
+	f.Add(h.encode())
 	a := answer{code: CodeCluster, reason: "reason", by: Identity{Cluster: testCluster, ID: peerB, Status: Status{Detail: []byte("x")}}}
-	f.Add(a.appendTo(nil))
+	f.Add(a.encode())
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		body, err := readPreamble(bytes.NewReader(b), max(maxHelloBytes, maxAnswerBytes))
 		if err != nil {
 			return
 		}
-		if h, err := decodeHello(body); err == nil && !bytes.HasPrefix(b, h.appendTo(nil)) {
+		if h, err := decodeHello(body); err == nil && !bytes.HasPrefix(b, h.encode()) {
 			t.Errorf("hello %+v is not written as it was read", h)
 		}
-		if a, err := decodeAnswer(body); err == nil && !bytes.HasPrefix(b, a.appendTo(nil)) {
+		if a, err := decodeAnswer(body); err == nil && !bytes.HasPrefix(b, a.encode()) {
 			t.Errorf("answer %+v is not written as it was read", a)
 		}
 	})
@@ -90,10 +90,10 @@ func FuzzSnapshotStream(f *testing.F) {
 
 // FuzzVerdict: any bytes from the receiver of a snapshot are signs of life, a verdict or an error.
 func FuzzVerdict(f *testing.F) {
-	f.Add(append(controlFrame(frameAlive), appendVerdict(nil, nil)...))
-	f.Add(appendVerdict(nil, errors.New("no")))
+	f.Add(append(controlFrame(frameAlive), encodeVerdict(nil)...))
+	f.Add(encodeVerdict(errors.New("no")))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		accepted := bytes.Contains(b, appendVerdict(nil, nil))
+		accepted := bytes.Contains(b, encodeVerdict(nil))
 		if err := readVerdict(bytes.NewReader(b), raft.PeerID{Node: 1}); err == nil && !accepted {
 			t.Errorf("%x is no acceptance", b)
 		} else if err != nil && errors.Is(err, io.EOF) && !errors.Is(err, raft.ErrUnreachable) {

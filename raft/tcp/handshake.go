@@ -51,8 +51,8 @@ const (
 	codes             = 8
 )
 
-// Refusal is the error of a connection that the other side refused, or that we refuse.
-type Refusal struct {
+// RefusedError is the error of a connection that the other side refused, or that we refuse.
+type RefusedError struct {
 	Code   Code
 	Reason string
 	// Remote is the address, and By what the refusing node said of itself.
@@ -60,12 +60,12 @@ type Refusal struct {
 	By     Identity
 }
 
-func (r *Refusal) Error() string {
+func (r *RefusedError) Error() string {
 	return fmt.Sprintf("raft/tcp: refused by %s: %s", r.Remote, r.Reason)
 }
 
-func refuse(code Code, format string, args ...any) *Refusal {
-	return &Refusal{Code: code, Reason: fmt.Sprintf(format, args...)}
+func refuse(code Code, format string, args ...any) *RefusedError {
+	return &RefusedError{Code: code, Reason: fmt.Sprintf(format, args...)}
 }
 
 // errHandshake is wrapped by errors about bytes that are no handshake.
@@ -80,8 +80,8 @@ type hello struct {
 	reply string
 }
 
-func (h *hello) appendTo(b []byte) []byte {
-	return appendPreamble(b, func(b []byte) []byte {
+func (h *hello) encode() []byte {
+	return preamble(func(b []byte) []byte {
 		b = append(b, byte(h.purpose))
 		b = append(b, h.cluster[:]...)
 		b = appendWords(b, uint64(h.from.Node), h.from.Incarnation, uint64(h.to.Node), h.to.Incarnation, h.boot)
@@ -108,9 +108,9 @@ type answer struct {
 	by     Identity
 }
 
-func (a *answer) appendTo(b []byte) []byte {
+func (a *answer) encode() []byte {
 	reason := a.reason[:min(len(a.reason), maxReasonBytes)]
-	return appendPreamble(b, func(b []byte) []byte {
+	return preamble(func(b []byte) []byte {
 		b = append(b, byte(a.code))
 		b = append(b, a.by.Cluster[:]...)
 		b = appendWords(b, uint64(a.by.ID.Node), a.by.ID.Incarnation, a.by.Boot)
@@ -138,17 +138,17 @@ func decodeAnswer(b []byte) (answer, error) {
 	return a, nil
 }
 
-func appendPreamble(b []byte, body func([]byte) []byte) []byte {
-	b = append(b, magic...)
+// preamble puts magic, version and length before a body.
+func preamble(body func([]byte) []byte) []byte {
+	b := append(make([]byte, 0, preambleBytes+maxHelloBytes), magic...)
 	b = binary.LittleEndian.AppendUint16(b, version)
 	b = append(b, 0, 0)
-	start := len(b)
 	b = body(b)
-	binary.LittleEndian.PutUint16(b[start-2:], uint16(len(b)-start))
+	binary.LittleEndian.PutUint16(b[preambleBytes-2:], uint16(len(b)-preambleBytes))
 	return b
 }
 
-// readPreamble reads one side of a handshake, of at most limit bytes. Of another version the error is a *Refusal.
+// readPreamble reads one side of a handshake, of at most limit bytes. Of another version the error is a *RefusedError.
 func readPreamble(r io.Reader, limit int) ([]byte, error) {
 	var head [preambleBytes]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -241,7 +241,7 @@ func (k *link) sendAlive() error {
 	return err
 }
 
-// dial connects to address and shakes hands. The error wraps raft.ErrUnreachable or is a *Refusal.
+// dial connects to address and shakes hands. The error wraps raft.ErrUnreachable or is a *RefusedError.
 func (t *Transport) dial(ctx context.Context, address string, h hello) (*link, Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.o.Limits.Handshake)
 	defer cancel()
@@ -282,13 +282,12 @@ func clientTLS(config *tls.Config, address string) *tls.Config {
 
 func (t *Transport) greet(k *link, h hello) (Identity, error) {
 	h.cluster, h.from, h.boot, h.reply = t.o.Cluster, t.o.Self, t.o.Boot, t.o.Advertise
-	if _, err := k.Write(h.appendTo(nil)); err != nil {
+	if _, err := k.Write(h.encode()); err != nil {
 		return Identity{}, fmt.Errorf("%w: handshake: %w", raft.ErrUnreachable, err)
 	}
 	remote := k.socket.RemoteAddr().String()
 	body, err := readPreamble(k, maxAnswerBytes)
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*RefusedError](err); ok {
 		refusal.Remote = remote
 		return Identity{}, refusal
 	}
@@ -300,9 +299,9 @@ func (t *Transport) greet(k *link, h hello) (Identity, error) {
 	case err != nil:
 		return Identity{}, fmt.Errorf("%w: %w", raft.ErrUnreachable, err)
 	case a.code != codeWelcome:
-		return a.by, &Refusal{Code: a.code, Reason: a.reason, Remote: remote, By: a.by}
+		return a.by, &RefusedError{Code: a.code, Reason: a.reason, Remote: remote, By: a.by}
 	case h.purpose != forProbe && (a.by.Cluster != t.o.Cluster || a.by.ID != h.to):
-		return a.by, &Refusal{CodeIdentity, fmt.Sprintf("it is %v of cluster %x", a.by.ID, a.by.Cluster), remote, a.by}
+		return a.by, &RefusedError{CodeIdentity, fmt.Sprintf("it is %v of cluster %x", a.by.ID, a.by.Cluster), remote, a.by}
 	}
 	return a.by, nil
 }

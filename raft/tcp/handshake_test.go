@@ -39,7 +39,7 @@ func greet(t *testing.T, n *pipeNet, name string, raw []byte) (net.Conn, answer)
 // TestTrap59HandshakeRefusesStrangers, and trap 36: what a wiped or foreign node says is never delivered, and both sides
 // say why.
 func TestTrap59HandshakeRefusesStrangers(t *testing.T) {
-	otherVersion := (&hello{purpose: forMessages, cluster: testCluster, from: peerA, to: peerB, boot: 1}).appendTo(nil)
+	otherVersion := (&hello{purpose: forMessages, cluster: testCluster, from: peerA, to: peerB, boot: 1}).encode()
 	binary.LittleEndian.PutUint16(otherVersion[len(magic):], version+1)
 	tests := []struct {
 		name  string
@@ -62,7 +62,7 @@ func TestTrap59HandshakeRefusesStrangers(t *testing.T) {
 				b := net.start(t, peerB)
 				raw := test.raw
 				if raw == nil {
-					raw = test.hello.appendTo(nil)
+					raw = test.hello.encode()
 				}
 				conn, a := greet(t, net, b.peer.Address, raw)
 				if a.code != test.want {
@@ -151,12 +151,12 @@ func TestA11CloneOfTheNodeItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newPipeNet()
 		a := net.start(t, peerA)
-		conn, got := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerA, peerA, a.o.Boot + 1, ""}).appendTo(nil))
+		conn, got := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerA, peerA, a.o.Boot + 1, ""}).encode())
 		if clones, _ := a.told(); got.code != CodeClone || len(clones) != 1 {
 			t.Errorf("code %d (%s), clones %+v", got.code, got.reason, clones)
 		}
 		_ = conn.Close()
-		conn, got = greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerA, peerA, a.o.Boot, ""}).appendTo(nil))
+		conn, got = greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerA, peerA, a.o.Boot, ""}).encode())
 		if clones, _ := a.told(); got.code != CodeIdentity || len(clones) != 1 {
 			t.Errorf("the node itself: code %d (%s), clones %+v", got.code, got.reason, clones)
 		}
@@ -170,10 +170,10 @@ func TestA11RestartIsNoClone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newPipeNet()
 		a := net.start(t, peerA)
-		dead, _ := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerB, peerA, 1, ""}).appendTo(nil))
+		dead, _ := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerB, peerA, 1, ""}).encode())
 		go func() { _, _ = io.Copy(io.Discard, dead) }() // the kernel of its host still takes what is sent
 		began := time.Now()
-		next, got := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerB, peerA, 2, ""}).appendTo(nil))
+		next, got := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerB, peerA, 2, ""}).encode())
 		if clones, _ := a.told(); got.code != codeWelcome || len(clones) > 0 {
 			t.Errorf("code %d (%s), clones %+v", got.code, got.reason, clones)
 		}
@@ -299,7 +299,7 @@ func TestGarbageIsNoPeer(t *testing.T) {
 			{1, 0, 0, 0, 200},                          // unknown
 			{1, 0, 0, 0, byte(framePing)},              // not this way
 		} {
-			conn, _ := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerB, peerA, 1, ""}).appendTo(nil))
+			conn, _ := greet(t, net, a.peer.Address, (&hello{forMessages, testCluster, peerB, peerA, 1, ""}).encode())
 			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			_, _ = conn.Write(bad)
 			if b, err := io.ReadAll(conn); len(b) > 0 || err != nil {

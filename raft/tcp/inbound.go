@@ -77,7 +77,7 @@ func (t *Transport) serve(ctx context.Context, socket net.Conn) {
 	c, h, err := t.meet(ctx, k)
 	<-t.handshakes
 	if err != nil {
-		var refusal *Refusal
+		var refusal *RefusedError
 		if !errors.As(err, &refusal) {
 			refusal = refuse(CodeBad, "%v", err)
 		}
@@ -106,7 +106,7 @@ func linger(k *link) {
 	_, _ = io.CopyN(io.Discard, k, lingerBytes)
 }
 
-func (t *Transport) logRefusal(socket net.Conn, h hello, r *Refusal) {
+func (t *Transport) logRefusal(socket net.Conn, h hello, r *RefusedError) {
 	t.stats.refusals.Add(1)
 	if hushed, ok := t.refusals.allow(r.Code, time.Now()); ok {
 		t.log.Warn("refused a connection", "remote", socket.RemoteAddr().String(), "from", h.from.String(),
@@ -124,7 +124,7 @@ func (t *Transport) meet(ctx context.Context, k *link) (*inbound, hello, error) 
 	c := &inbound{
 		link: k, peer: h.from, boot: h.boot, reply: h.reply, pong: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
-	var refusal *Refusal
+	var refusal *RefusedError
 	if err != nil && !errors.As(err, &refusal) {
 		return nil, h, err
 	}
@@ -135,7 +135,7 @@ func (t *Transport) meet(ctx context.Context, k *link) (*inbound, hello, error) 
 	if refusal != nil {
 		a.code, a.reason = refusal.Code, refusal.Reason
 	}
-	if _, err = k.Write(a.appendTo(nil)); err == nil && refusal != nil {
+	if _, err = k.Write(a.encode()); err == nil && refusal != nil {
 		err = refusal
 	}
 	if err != nil && refusal == nil {
@@ -148,7 +148,7 @@ func (t *Transport) meet(ctx context.Context, k *link) (*inbound, hello, error) 
 }
 
 // check decides whether to talk to who said hello, and counts them in.
-func (t *Transport) check(ctx context.Context, h hello, c *inbound) *Refusal {
+func (t *Transport) check(ctx context.Context, h hello, c *inbound) *RefusedError {
 	switch {
 	case h.purpose == forProbe:
 		return nil
@@ -170,7 +170,7 @@ func (t *Transport) check(ctx context.Context, h hello, c *inbound) *Refusal {
 	return t.admit(ctx, c)
 }
 
-func (t *Transport) admitStream(h hello) *Refusal {
+func (t *Transport) admitStream(h hello) *RefusedError {
 	t.mu.RLock()
 	c := t.accepted[h.from]
 	t.mu.RUnlock()
@@ -187,7 +187,7 @@ func (t *Transport) admitStream(h hello) *Refusal {
 
 // admit makes c the connection of its peer. When there is one with another boot number already, that process is asked
 // whether it is alive: a restart leaves dead connections behind, a copied data directory does not.
-func (t *Transport) admit(ctx context.Context, c *inbound) *Refusal {
+func (t *Transport) admit(ctx context.Context, c *inbound) *RefusedError {
 	for {
 		other, refusal := t.enter(c)
 		if other == nil {
@@ -201,7 +201,7 @@ func (t *Transport) admit(ctx context.Context, c *inbound) *Refusal {
 	}
 }
 
-func (t *Transport) cloned(c *inbound, boot uint64) *Refusal {
+func (t *Transport) cloned(c *inbound, boot uint64) *RefusedError {
 	if t.o.Events.Clone != nil {
 		t.o.Events.Clone(Clone{Peer: c.peer, Boot: boot, Second: c.boot, Remote: c.socket.RemoteAddr().String()})
 	}
@@ -209,7 +209,7 @@ func (t *Transport) cloned(c *inbound, boot uint64) *Refusal {
 }
 
 // enter registers c, or returns the connection of another process with the same PeerID.
-func (t *Transport) enter(c *inbound) (other *inbound, refusal *Refusal) {
+func (t *Transport) enter(c *inbound) (other *inbound, refusal *RefusedError) {
 	var older *inbound
 	t.mu.Lock()
 	defer func() {

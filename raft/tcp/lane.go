@@ -187,8 +187,7 @@ func (l *lane) unreachable(ctx context.Context, err error) {
 		return
 	}
 	kind := codeWelcome
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*RefusedError](err); ok {
 		kind = refusal.Code
 		if l.t.o.Events.Refused != nil {
 			l.t.o.Events.Refused(*refusal)

@@ -85,7 +85,7 @@ func TestUrgentQueueKeepsTheNewest(t *testing.T) {
 		t.Fatalf("%d messages are kept, want 50 to 100", len(got))
 	}
 	for i, m := range got {
-		if want := uint64(sent - len(got) + i); m.Body.(raft.Heartbeat).Round != want {
+		if want := uint64(sent - len(got) + i); body[raft.Heartbeat](m).Round != want {
 			t.Fatalf("message %d of %d is %v, want round %d", i, len(got), m.Body, want)
 		}
 	}
@@ -255,7 +255,7 @@ func TestPeerThatTakesNothingIsGivenUp(t *testing.T) {
 				conns = append(conns, conn)
 				_, _ = readPreamble(conn, maxHelloBytes)
 				welcome := answer{by: Identity{Cluster: testCluster, ID: peerB}}
-				_, _ = conn.Write(welcome.appendTo(nil))
+				_, _ = conn.Write(welcome.encode())
 			}
 		}()
 		a := pipes.start(t, peerA, raft.Peer{ID: peerB, Address: "stopped"})
@@ -316,7 +316,7 @@ func TestQueue(t *testing.T) {
 		t.Helper()
 		for range n {
 			m, size := q.pop()
-			if got := m.Body.(raft.Heartbeat).Round; got != want || size != 3 {
+			if got := body[raft.Heartbeat](m).Round; got != want || size != 3 {
 				t.Fatalf("got %d of size %d, want %d", got, size, want)
 			}
 			want++

@@ -72,7 +72,7 @@ type Events struct {
 	// votes and acknowledgements of that peer any more.
 	Clone func(Clone)
 	// Refused: a node refused our connection. With CodeClone it holds us for a copy of a process that is alive.
-	Refused func(Refusal)
+	Refused func(RefusedError)
 }
 
 // Clone describes two processes with one PeerID.
@@ -108,7 +108,7 @@ type Stats struct {
 	Dialed, Accepted, Refusals uint64
 }
 
-func (o *Options) complete() error {
+func (o *Options) complete(ctx context.Context) error {
 	if o.Cluster == [16]byte{} {
 		return errors.New("raft/tcp: Options.Cluster is zero")
 	}
@@ -130,7 +130,7 @@ func (o *Options) complete() error {
 	}
 	o.Limits.complete()
 	if o.Listener == nil {
-		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", o.Listen)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
 		if err != nil {
 			return fmt.Errorf("raft/tcp: %w", err)
 		}

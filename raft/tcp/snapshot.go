@@ -162,7 +162,7 @@ func (t *Transport) receiveSnapshot(ctx context.Context, k *link, h hello) {
 	if err != nil {
 		t.log.Warn("did not accept a snapshot", "peer", h.from.String(), "error", err.Error())
 	}
-	if k.send(appendVerdict(nil, err), t.o.Limits.Silence) == nil {
+	if k.send(encodeVerdict(err), t.o.Limits.Silence) == nil {
 		lingerUntil(k, time.Now().Add(t.o.Limits.Silence))
 	}
 }

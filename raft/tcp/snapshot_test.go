@@ -46,11 +46,11 @@ func readStream(b []byte) (head raft.SnapshotHeader, data []byte, err error) {
 	return head, data, err
 }
 
-func encodeStream(t testing.TB, data []byte) []byte {
-	t.Helper()
+func encodeStream(tb testing.TB, data []byte) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	if err := writeStream(&b, testHead, bytes.NewReader(data)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }
@@ -180,7 +180,7 @@ func TestSnapshotFromASilentSender(t *testing.T) {
 			ended <- err
 			return err
 		}
-		conn, _ := greet(t, net, b.peer.Address, (&hello{forSnapshot, testCluster, peerA, peerB, 1, ""}).appendTo(nil))
+		conn, _ := greet(t, net, b.peer.Address, (&hello{forSnapshot, testCluster, peerA, peerB, 1, ""}).encode())
 		go func() { _, _ = io.Copy(io.Discard, conn) }()
 		whole := encodeStream(t, noise(2*chunkBytes))
 		if _, err := conn.Write(whole[:len(whole)-chunkBytes]); err != nil {
@@ -211,8 +211,8 @@ func TestSnapshotToASilentReceiver(t *testing.T) {
 			}
 			_, _ = readPreamble(conn, maxHelloBytes)
 			welcome := answer{by: Identity{Cluster: testCluster, ID: peerB}}
-			_, _ = conn.Write(welcome.appendTo(nil))
-			defer conn.Close()
+			_, _ = conn.Write(welcome.encode())
+			defer func() { _ = conn.Close() }()
 		}
 		began := time.Now()
 		err := <-sent
@@ -256,7 +256,7 @@ func TestSnapshotInAForeignName(t *testing.T) {
 			return nil
 		}
 		stranger := raft.PeerID{Node: 3}
-		conn, _ := greet(t, net, b.peer.Address, (&hello{forSnapshot, testCluster, stranger, peerB, 1, ""}).appendTo(nil))
+		conn, _ := greet(t, net, b.peer.Address, (&hello{forSnapshot, testCluster, stranger, peerB, 1, ""}).encode())
 		go func() { _, _ = conn.Write(encodeStream(t, noise(10))) }()
 		f, err := newFrameReader(conn, readBuffer, maxVerdictBytes).next()
 		if err != nil || f.kind != frameVerdict || f.body[0] != 1 || !strings.Contains(string(f.body), "header names 1.a to 2.b") {
@@ -283,7 +283,7 @@ func TestSnapshotsAreBounded(t *testing.T) {
 			go func() { ended <- a.SendSnapshot(ctx, testHead, &slowReader{time.Hour, zeros{}}) }()
 		}
 		synctest.Wait()
-		var refusal *Refusal
+		var refusal *RefusedError
 		if err := a.SendSnapshot(ctx, testHead, zeros{}); !errors.As(err, &refusal) || refusal.Code != CodeBusy {
 			t.Errorf("got error %v, want a refusal", err)
 		}

@@ -96,14 +96,14 @@ func decodeHeader(body []byte) (raft.SnapshotHeader, error) {
 	return head, nil
 }
 
-func appendVerdict(b []byte, err error) []byte {
+func encodeVerdict(err error) []byte {
 	body := []byte{0}
 	if err != nil {
 		body[0] = 1
 		reason := err.Error()
 		body = append(body, reason[:min(len(reason), maxVerdictBytes-1)]...)
 	}
-	return append(appendFrameHead(b, frameVerdict, len(body)), body...)
+	return append(appendFrameHead(nil, frameVerdict, len(body)), body...)
 }
 
 // streamReader is the data of a stream. It gives io.EOF only when the footer has confirmed all of it; any other end is

@@ -40,7 +40,7 @@ type Transport struct {
 	streams    chan struct{} // one element for each snapshot that is being received
 	refusals   limiters
 	stats      counters
-	stopAccept context.CancelFunc
+	stopAccept context.CancelCauseFunc
 	wg         sync.WaitGroup
 
 	mu       sync.RWMutex // guards the fields below
@@ -66,10 +66,11 @@ const (
 
 // New listens, and answers probes from now on. Messages and snapshots are refused until Start.
 func New(o Options) (*Transport, error) {
-	if err := o.complete(); err != nil {
+	ctx, cancel := ownLife()
+	if err := o.complete(ctx); err != nil {
+		cancel(nil)
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	t := &Transport{
 		o:          o,
 		log:        o.Logger.With("node", o.Self.String()),
@@ -83,6 +84,11 @@ func New(o Options) (*Transport, error) {
 	}
 	t.wg.Go(func() { t.accept(ctx) })
 	return t, nil
+}
+
+// ownLife makes a context that ends by Close alone: what runs in it outlives every call.
+func ownLife() (context.Context, context.CancelCauseFunc) {
+	return context.WithCancelCause(context.Background()) //nolint:forbidigo // there is no caller to take it from
 }
 
 // Addr returns the address of the listener.
@@ -168,7 +174,7 @@ func (t *Transport) SetPeers(peers []raft.Peer) {
 
 // startLane makes and runs a lane; mu is held.
 func (t *Transport) startLane(peer raft.PeerID, address string, named bool) {
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := ownLife()
 	l := &lane{
 		t: t, peer: peer, address: address, cancel: cancel, named: named,
 		log:    t.log.With("peer", peer.String(), "address", address),
@@ -220,7 +226,7 @@ func (t *Transport) Close() error {
 	t.mu.Unlock()
 	var err error
 	if first {
-		t.stopAccept()
+		t.stopAccept(ErrClosed)
 		err = t.listener.Close()
 	}
 	t.wg.Wait()

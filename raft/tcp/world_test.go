@@ -110,7 +110,7 @@ type node struct {
 	received []raft.Message
 	hints    []timed[raft.Hint]
 	clones   []Clone
-	refusals []Refusal
+	refusals []RefusedError
 	log      bytes.Buffer
 }
 
@@ -135,7 +135,7 @@ func (n *pipeNet) open(t *testing.T, id raft.PeerID, change func(*Options)) *nod
 		Logger: slog.New(slog.NewTextHandler(nd, nil)),
 		Events: Events{
 			Clone:   func(c Clone) { nd.with(func() { nd.clones = append(nd.clones, c) }) },
-			Refused: func(r Refusal) { nd.with(func() { nd.refusals = append(nd.refusals, r) }) },
+			Refused: func(r RefusedError) { nd.with(func() { nd.refusals = append(nd.refusals, r) }) },
 		},
 	}
 	if change != nil {
@@ -208,7 +208,7 @@ func (nd *node) hinted() []timed[raft.Hint] {
 }
 
 // told returns the events.
-func (nd *node) told() ([]Clone, []Refusal) {
+func (nd *node) told() ([]Clone, []RefusedError) {
 	synctest.Wait()
 	nd.mu.Lock()
 	defer nd.mu.Unlock()
@@ -242,6 +242,12 @@ func command(from, to raft.PeerID, index raft.Index, size int) raft.Message {
 		prev.Term = 0
 	}
 	return raft.Message{From: from, To: to, Term: 1, Body: raft.Append{Prev: prev, Entries: []raft.Entry{e}}}
+}
+
+// body returns the body of m, which is zero when it is of another type.
+func body[B raft.Body](m raft.Message) B {
+	b, _ := m.Body.(B)
+	return b
 }
 
 func closeAll(t *testing.T, nodes ...*node) {
