@@ -1,0 +1,105 @@
+package rafttest
+
+import (
+	"errors"
+
+	"github.com/lockd/lockd/raft"
+)
+
+// client asks one thing after the other, of the node it takes for the leader or of any other. It never repeats a
+// command: what has no answer has an unknown outcome.
+type client struct {
+	sim      *Sim
+	guess    raft.PeerID
+	number   uint64 // of the request under way
+	answered int
+}
+
+// think waits, then asks.
+func (c *client) think() {
+	w := c.sim.World
+	w.After(w.exp(c.sim.Swarm.Think), "client", c.ask)
+}
+
+func (c *client) ask() {
+	s, w := c.sim, c.sim.World
+	if s.quiet {
+		return
+	}
+	c.number++
+	number := c.number
+	n := w.nodes[c.guess]
+	if n == nil || !n.Running() || w.chance(0.1) {
+		n = s.places[w.rand.IntN(len(s.places))]
+	}
+	if !n.Running() {
+		c.think()
+		return
+	}
+	w.After(4*s.Swarm.Election, "client gives up", func() {
+		if c.number == number {
+			c.guess = raft.PeerID{}
+			c.number++
+			c.ask()
+		}
+	})
+	done := func(r *raft.Request) { c.answer(number, r.Err) }
+	if w.chance(s.Swarm.Reads) {
+		begun := w.check.begun()
+		n.Read(func(r *raft.Request) {
+			if r.Err == nil {
+				w.check.answered(n, begun, r)
+				w.cover.hit(readBy(n))
+			}
+			done(r)
+		})
+		return
+	}
+	s.value++
+	value := s.value
+	p := raft.Proposal{Data: RegisterCommand(w.rand.IntN(registerCount), value, w.rand.IntN(s.Swarm.Padding+1))}
+	if w.chance(0.1) {
+		p.Term = n.at.Term
+	}
+	n.Propose(p, func(r *raft.Request) {
+		if r.Err == nil {
+			w.check.acknowledged(n, value, r)
+		}
+		done(r)
+	})
+}
+
+// answer goes on after a request.
+func (c *client) answer(number uint64, err error) {
+	var elsewhere *raft.NotLeaderError
+	switch {
+	case err == nil:
+		c.answered++
+	case errors.As(err, &elsewhere):
+		c.guess = elsewhere.Leader
+	default:
+		c.sim.World.cover.hit(refusal(err))
+	}
+	if number == c.number {
+		c.number++
+		c.think()
+	}
+}
+
+func readBy(n *Node) string {
+	if n.Leads() {
+		return ReadOnLeader
+	}
+	return ReadOnFollower
+}
+
+func refusal(err error) string {
+	for _, known := range []error{
+		raft.ErrUnknown, raft.ErrTransferring, raft.ErrTermOver, raft.ErrNoState, raft.ErrDiskFull, raft.ErrBusy,
+	} {
+		if errors.Is(err, known) {
+			return "refused: " + known.Error()
+		}
+	}
+	return "refused: " + err.Error()
+}

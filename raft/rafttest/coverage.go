@@ -1,0 +1,69 @@
+package rafttest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lockd/lockd/raft"
+)
+
+// Coverage counts what has happened: faults, changes of role, and rare paths.
+type Coverage map[string]int
+
+// What a World counts by itself, beside the changes of role.
+const (
+	FaultCut        = "message stopped by a cut"
+	FaultLoss       = "message lost"
+	FaultDuplicate  = "message duplicated"
+	FaultReorder    = "message overtaken"
+	CrashInWrite    = "crash in a write"
+	CrashInInstall  = "crash between installing and resetting the log"
+	PowerCut        = "power cut"
+	FatalStop       = "node stopped by an error"
+	Compacted       = "log compacted"
+	Fetched         = "entries read for a peer"
+	AppliedFromDisk = "entries read to be applied"
+	SnapshotSent    = "snapshot sent"
+	SnapshotFailed  = "snapshot lost"
+	Installed       = "snapshot installed"
+	Transferred     = "transfer begun"
+	ReadOnLeader    = "read on a leader"
+	ReadOnFollower  = "read on another node"
+)
+
+func (c Coverage) hit(what string) { c[what]++ }
+
+// Add adds the counts of another Coverage.
+func (c Coverage) Add(other Coverage) {
+	for what, n := range other {
+		c[what] += n
+	}
+}
+
+// Missing returns what has never happened of what should have, sorted.
+func (c Coverage) Missing(want []string) []string {
+	var missing []string
+	for _, what := range want {
+		if c[what] == 0 {
+			missing = append(missing, what)
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+func (c Coverage) String() string {
+	var b strings.Builder
+	for _, what := range slices.Sorted(maps.Keys(c)) {
+		fmt.Fprintf(&b, "%12d  %s\n", c[what], what)
+	}
+	return b.String()
+}
+
+func transition(from, to raft.Role) string { return from.String() + " to " + to.String() }
+
+func standingText(s raft.Standing) string {
+	return fmt.Sprintf("%v in term %d, leader %s, configuration %d", s.Role, s.Term, shortID(s.Leader), s.Config)
+}

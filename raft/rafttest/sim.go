@@ -1,0 +1,229 @@
+package rafttest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/lockd/lockd/raft"
+)
+
+// Sim is one seed's run: a World, the clients that work with it, the administrator that changes its configuration, and
+// the faults it meets.
+type Sim struct {
+	Swarm Swarm
+	World *World
+
+	places  []*Node // who lives in each place now; place i has NodeID i+1
+	clients []*client
+	calm    bool // no faults any more
+	quiet   bool // no requests any more
+	value   uint64
+}
+
+// Report is what came of a run.
+type Report struct {
+	Swarm    Swarm
+	Steps    int
+	Hash     uint64
+	Time     time.Duration // virtual
+	Index    raft.Index    // committed
+	Answered int           // requests
+	Coverage Coverage
+	Trace    []string
+	Err      error
+}
+
+// Run runs a Swarm: some time with faults, then the repair of all that is broken, after which the cluster must work
+// again and all nodes must become equal.
+func Run(s Swarm) Report {
+	sim := &Sim{Swarm: s, World: s.world()}
+	err := sim.run()
+	w := sim.World
+	report := Report{
+		Swarm: s, Steps: w.Steps(), Hash: w.Hash(), Time: w.Now(), Index: w.Committed().Index, Coverage: w.Coverage(), Err: err,
+	}
+	for _, c := range sim.clients {
+		report.Answered += c.answered
+	}
+	if err != nil {
+		report.Trace = w.Trace()
+	}
+	return report
+}
+
+func (s *Sim) run() error {
+	if err := s.found(); err != nil {
+		return err
+	}
+	for range s.Swarm.Clients {
+		c := &client{sim: s}
+		s.clients = append(s.clients, c)
+		c.think()
+	}
+	s.nemesis()
+	s.administrate()
+	if err := s.World.Run(s.Swarm.Duration); err != nil {
+		return err
+	}
+	return s.recover()
+}
+
+// found makes the first nodes of the cluster.
+func (s *Sim) found() error {
+	var first raft.Config
+	for i := range s.Swarm.Voters + s.Swarm.Spares {
+		n := s.bear(i, 1)
+		s.places = append(s.places, n)
+		if i < s.Swarm.Voters {
+			first.Voters = append(first.Voters, raft.Peer{ID: n.id})
+		}
+	}
+	for i, n := range s.places {
+		if i == 0 || i < s.Swarm.Voters && !s.Swarm.Alone {
+			if err := n.Bootstrap(first); err != nil {
+				return fmt.Errorf("bootstrap: %w", err)
+			}
+		}
+		if err := n.Start(); err != nil {
+			return fmt.Errorf("start: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Sim) bear(place int, incarnation uint64) *Node {
+	n := s.World.AddNode(raft.PeerID{Node: raft.NodeID(place + 1), Incarnation: incarnation})
+	if d := s.Swarm.Drift; d > 0 {
+		n.SetDrift(s.World.rand.Int64N(2*d+1) - d)
+	}
+	return n
+}
+
+// recover ends all faults and demands that the cluster comes to order.
+func (s *Sim) recover() error {
+	w := s.World
+	s.calm = true
+	w.net.Heal()
+	brief := s.Swarm.Heartbeat / 20
+	w.net.SetOptions(NetworkOptions{Delay: brief, Jitter: brief})
+	t := &w.opt.Times
+	t.Loop, t.Sync, t.Apply, t.Snapshot = min(t.Loop, brief), min(t.Sync, brief), min(t.Apply, brief), min(t.Snapshot, s.Swarm.Election)
+	for _, n := range s.places {
+		s.heal(n)
+	}
+	bound := 40*s.Swarm.Election + 20*time.Second
+	if err := s.await("a leader", 20*s.Swarm.Election, func() error {
+		if n := w.Leader(); n == nil || !n.ready() {
+			return fmt.Errorf("the leader is %v", n)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	answered := s.answered()
+	if err := s.await("an answer to a new request", bound, func() error {
+		if s.answered() <= answered {
+			return fmt.Errorf("%d answers before and after", answered)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := s.await("an orderly configuration", bound, s.orderly); err != nil {
+		return err
+	}
+	s.quiet = true
+	return s.await("equal nodes", bound, s.equal)
+}
+
+// heal lets a node run undisturbed.
+func (s *Sim) heal(n *Node) {
+	n.store.stalledTill, n.store.failSync = 0, false
+	n.setFull(false)
+	n.Resume()
+	if !n.Running() {
+		s.start(n)
+	}
+}
+
+func (s *Sim) answered() int {
+	n := 0
+	for _, c := range s.clients {
+		n += c.answered
+	}
+	return n
+}
+
+// await lets time pass until a condition holds.
+func (s *Sim) await(what string, bound time.Duration, missing func() error) error {
+	w := s.World
+	began := w.now
+	for {
+		err := missing()
+		if err == nil {
+			return nil
+		}
+		if w.now-began > bound {
+			w.Fail("liveness: no sight of %s within %v of the end of all faults: %v", what, bound, err)
+		}
+		if err := w.Run(w.now + s.Swarm.Heartbeat); err != nil {
+			return err
+		}
+	}
+}
+
+// ready reports whether the node leads, and has committed an entry of its own.
+func (n *Node) ready() bool {
+	if !n.Leads() {
+		return false
+	}
+	status, _ := n.engine.Status()
+	return status.Ready
+}
+
+// orderly reports what the configuration still lacks: those who live in the places and no others, in one step.
+func (s *Sim) orderly() error {
+	l := s.World.Leader()
+	if l == nil {
+		return fmt.Errorf("no leader")
+	}
+	config := l.engine.Config()
+	if config.Joint() {
+		return fmt.Errorf("%+v is joint", config)
+	}
+	for _, p := range config.Peers() {
+		if s.World.nodes[p.ID].retired {
+			return fmt.Errorf("%v is retired and takes part", p.ID)
+		}
+	}
+	return nil
+}
+
+// equal reports which node that takes part differs from the leader, in its log or its state.
+func (s *Sim) equal() error {
+	l := s.World.Leader()
+	if l == nil {
+		return fmt.Errorf("no leader")
+	}
+	want, applied := l.engine.Status()
+	if want.Commit != want.Last.Index || applied != want.Commit {
+		return fmt.Errorf("%v: log to %d, committed %d, applied %d", l, want.Last.Index, want.Commit, applied)
+	}
+	_, sum := l.machine.Applied()
+	for _, p := range l.engine.Config().Peers() {
+		n := s.World.nodes[p.ID]
+		if n.engine == nil {
+			return fmt.Errorf("%v does not run", n)
+		}
+		have, applied := n.engine.Status()
+		_, state := n.machine.Applied()
+		if have.Last != want.Last || have.Commit != want.Commit || applied != want.Commit || state != sum || have.Stateless {
+			return fmt.Errorf("%v has the log to %+v, committed %d, applied %d, state %x; %v has it to %+v, applied %d, state %x",
+				n, have.Last, have.Commit, applied, state, l, want.Last, want.Commit, sum)
+		}
+		if chain := n.store.ledger.sum(); chain != l.store.ledger.sum() {
+			return fmt.Errorf("the log of %v differs from that of %v", n, l)
+		}
+	}
+	return nil
+}
