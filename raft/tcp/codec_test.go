@@ -44,7 +44,7 @@ func filled(body raft.Body) raft.Message {
 	}
 	fill(v)
 	m := raft.Message{Term: 1 << 63}
-	m.Body, _ = v.Interface().(raft.Body)
+	m.Body, _ = reflect.TypeAssert[raft.Body](v)
 	if a, ok := m.Body.(raft.Append); ok {
 		a.Entries = []raft.Entry{
 			raft.NewEntry(raft.Position{Index: a.Prev.Index + 1, Term: a.Prev.Term}, raft.KindNoop, nil),
@@ -129,7 +129,7 @@ func TestEveryBoolHasItsBit(t *testing.T) {
 			}
 			v.Field(i).SetBool(true)
 			var m raft.Message
-			m.Body, _ = v.Interface().(raft.Body)
+			m.Body, _ = reflect.TypeAssert[raft.Body](v)
 			got, err := decodeStream(mustEncode(t, m), readBuffer)
 			if diff := cmp.Diff([]raft.Message{m}, got); diff != "" || err != nil {
 				t.Errorf("%s error %v", diff, err)
