@@ -7,18 +7,21 @@
 // Files called "*.spare" are space for segments to come and hold nothing. A file called RETIRED ends the log for good.
 // All numbers are little endian, all sums CRC32C.
 //
-// A segment begins with a header of 4096 bytes:
+// A segment begins with a header of one page of 4096 bytes, or more if the configuration needs it:
 //
-//	 0  magic "lockdwal"
-//	 8  format version, 4 bytes
-//	12  sum of all other bytes of the header, 4 bytes
-//	16  identity: cluster, 16 bytes; node, 8 bytes; incarnation, 8 bytes
-//	48  number of the segment, 8 bytes
-//	56  number of the last batch before this segment, 8 bytes
-//	64  position before the first entry, when the segment began: index, term, 16 bytes
-//	80  hard state when the segment began: term, vote's node, vote's incarnation, 24 bytes
-//	104 flags, 8 bytes: 1 = the log begins here, older segments are void; 2 = the segment got its name only when its
-//	    first batch was on disk
+//	  0  magic "lockdwal"
+//	  8  format version, 4 bytes
+//	 12  sum of all other bytes of the header, 4 bytes
+//	 16  length of the header, 4 bytes; zero, 4 bytes
+//	 24  identity: cluster, 16 bytes; node, 8 bytes; incarnation, 8 bytes
+//	 56  number of the segment, 8 bytes
+//	 64  number of the last batch before this segment, 8 bytes
+//	 72  hard state when the segment began: term, vote's node, vote's incarnation, 24 bytes
+//	 96  flags, 8 bytes: 1 = the log begins here, older segments are void; 2 = the segment got its name only when its
+//	     first batch was on disk
+//	104  length of the mark, 4 bytes
+//	108  mark before the first entry, when the segment began: index, term, index of the configuration in force there,
+//	     24 bytes, and that configuration as its entry holds it
 //
 // Records follow, each at a multiple of 8 bytes:
 //
@@ -29,8 +32,8 @@
 //	17  flags: 1 = the last record of its batch
 //	18  zero, 2 bytes
 //	20  sum of the 20 bytes before, 4 bytes
-//	24  payload: the hard state (24 bytes); the position that is the last after a truncation (16 bytes); one or more
-//	    entries in their own encoding, with their own sums; or the number of the following segment (8 bytes)
+//	24  payload: the hard state, 24 bytes; the mark at the log's end after a truncation, as in the header; one or more
+//	    entries in their own encoding, with their own sums; or the number of the following segment, 8 bytes
 //
 // The sums of records start from a seed made of the identity and the segment's number, so that what an earlier life of
 // a recycled file has left is never taken for a record.

@@ -104,7 +104,7 @@ func fillUp(t *testing.T, r *run) (last raft.Index) {
 
 // A full disk: a batch that finds no room leaves no trace, smaller ones that do find room succeed, and when there is
 // room again all is well.
-func TestDiskFullLeavesNoTrace(t *testing.T) {
+func TestFullDiskLeavesNoTrace(t *testing.T) {
 	r := mustRun(t, 1)
 	r.disk.SetFull(r.disk.Used())
 	last := fillUp(t, r)
@@ -140,7 +140,7 @@ func TestDiskFullLeavesNoTrace(t *testing.T) {
 }
 
 // Compaction makes room for the log itself, on a disk that stays full.
-func TestDiskFullEndsByCompaction(t *testing.T) {
+func TestCompactionMakesRoomOnAFullDisk(t *testing.T) {
 	r := mustRun(t, 1)
 	r.disk.SetFull(4 * smallSegment)
 	last := fillUp(t, r)
@@ -208,6 +208,9 @@ func TestSegmentsAreRecycled(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	if r.torn > 0 {
+		t.Errorf("stale bytes were taken for a torn tail %d times", r.torn)
 	}
 	if most > 4*smallSegment {
 		t.Errorf("the log took %d bytes, four segments are %d", most, 4*smallSegment)

@@ -10,45 +10,52 @@ import (
 	"github.com/lockd/lockd/raft/wal"
 )
 
-// FuzzSegment opens a log of two segments with arbitrary bytes in one of them, as they are and with sums that are
-// right. Whatever they are, Open gives a log that can be read and written, or an error.
+// fuzzedHeader is how much of a segment's header is not always zero.
+const fuzzedHeader = 160
+
+// FuzzSegment opens a log of one or two segments with arbitrary bytes in one of them, as they are and with sums that
+// are right. Whatever they are, Open gives a log that can be read and written, or an error.
 func FuzzSegment(f *testing.F) {
-	names := []string{"0000000000000001.wal", "0000000000000002.wal"}
-	r := &run{disk: rafttest.NewDisk(1)}
+	r := &run{disk: rafttest.NewDisk(1), bytes: 8 << 10}
 	if err := r.open(); err != nil {
 		f.Fatal(err)
 	}
-	for i := range raft.Index(4) {
-		w := raft.Write{Hard: hard(raft.Term(i+1), 2), Entries: rafttest.Entries(1+i*4, raft.Term(i+1), 4, 900)}
+	for _, w := range []raft.Write{
+		{Hard: hard(1, 2), Entries: rafttest.Entries(1, 1, 4, 9)},
+		{TruncateFrom: 3, Hard: hard(2, 3), Entries: rafttest.Entries(3, 2, 1, 0)},
+		{Entries: []raft.Entry{raft.NewEntry(raft.Position{Index: 4, Term: 2}, raft.KindConfig, mark(4, 2).Config.AppendBinary(nil))}},
+		{Entries: rafttest.Entries(5, 2, 1, 5000)}, // in the second segment
+		{Hard: hard(3, 4)},
+	} {
 		if err := r.log.Write([]raft.Write{w}); err != nil {
 			f.Fatal(err)
 		}
 	}
-	files := [][]byte{r.disk.Contents(names[0]), r.disk.Contents(names[1])}
-	for i, file := range files {
-		f.Add(i == 1, false, bytes.TrimRight(file, "\x00"))
-		f.Add(i == 1, true, bytes.TrimRight(file, "\x00"))
-	}
-	f.Add(true, true, files[0][:4096])
-	f.Fuzz(func(t *testing.T, second, sums bool, b []byte) {
-		if len(b) > 4*smallSegment {
-			return
+	first, second := r.disk.Contents("0000000000000001.wal"), r.disk.Contents("0000000000000002.wal")
+	for _, both := range []bool{false, true} {
+		for _, sums := range []bool{false, true} {
+			f.Add(both, sums, first[:fuzzedHeader], bytes.TrimRight(first[4096:], "\x00"))
 		}
-		if b = bytes.Clone(b); sums {
+	}
+	f.Fuzz(func(t *testing.T, both, sums bool, head, records []byte) {
+		b := make([]byte, 8<<10)
+		copy(b[:fuzzedHeader], head)
+		copy(b[4096:], records)
+		if sums {
 			wal.SumRecords(b)
 		}
+		files := map[string][]byte{"0000000000000001.wal": b}
+		if both {
+			files["0000000000000002.wal"] = second
+		}
 		disk := rafttest.NewDisk(1)
-		for i, name := range names {
-			content := files[i]
-			if second == (i == 1) {
-				content = b
-			}
+		for name, content := range files {
 			if _, err := disk.Open(name, true); err != nil {
 				t.Fatal(err)
 			}
 			put(t, disk, name, content, 0)
 		}
-		use(t, &run{disk: disk, created: true})
+		use(t, &run{disk: disk, created: true, bytes: 8 << 10})
 	})
 }
 

@@ -78,7 +78,7 @@ func (l *Log) Write(ws []raft.Write) error {
 		return l.roll(before, ws)
 	}
 	s := l.active()
-	l.batch.finish(s.seed(), l.lastBatch+1)
+	l.batch.finish(s.sums, l.lastBatch+1)
 	if err := s.append(records); err != nil {
 		return l.fail(err)
 	}
@@ -114,7 +114,7 @@ func (l *Log) roll(before header, ws []raft.Write) error {
 	if err := l.enter(before); err != nil {
 		return err
 	}
-	if err := left.append(sealRecord(left.seed(), seal, left.number+1)); err != nil {
+	if err := left.append(sealRecord(left.sums, seal, left.number+1)); err != nil {
 		return l.fail(err)
 	}
 	l.publish(ws, l.active().end)
@@ -163,8 +163,8 @@ func (l *Log) begin(h header) error {
 	if err != nil {
 		return fmt.Errorf("wal: next segment: %w", err)
 	}
-	s := &segment{header: h, file: f.file, size: f.size, end: h.length()}
-	l.batch.finish(s.seed(), h.batch+1)
+	s := &segment{header: h, file: f.file, sums: h.seed(), size: f.size, end: h.length()}
+	l.batch.finish(s.sums, h.batch+1)
 	if _, err = f.file.WriteAt(h.encode(), 0); err == nil {
 		err = s.append(records)
 	}

@@ -31,7 +31,7 @@ type scanner struct {
 }
 
 func newScanner(s *segment) *scanner {
-	return &scanner{file: s.file, seed: s.seed(), size: s.size, at: s.length()}
+	return &scanner{file: s.file, seed: s.sums, size: s.size, at: s.length()}
 }
 
 // damage says why there is no record where one was looked for.

@@ -15,6 +15,7 @@ import (
 type segment struct {
 	header
 	file File
+	sums uint32 // where the sums of the records start
 	size int64
 	end  int64 // of what is durable
 
@@ -139,7 +140,7 @@ func (s *segment) readHeader(name string, number uint64) error {
 	case s.number != number:
 		return &CorruptError{name, headNumberAt, fmt.Sprintf("it is segment %d", s.number)}
 	}
-	s.size, s.end = size, n
+	s.sums, s.size, s.end = s.seed(), size, n
 	return nil
 }
 

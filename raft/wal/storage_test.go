@@ -51,3 +51,28 @@ func TestLogOnADiskIsAStorage(t *testing.T) {
 		return place(16<<10, inline, func() (wal.FS, error) { return disk, nil })
 	})
 }
+
+// The writer takes no memory for a batch or an entry, once it has what the largest batch needs.
+func TestWriteAllocatesNothing(t *testing.T) {
+	storage, err := place(0, nil, func() (wal.FS, error) { return wal.DirFS(t.TempDir() + "/log") })()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batches [][]raft.Write
+	for i := range raft.Index(202) {
+		batches = append(batches, []raft.Write{{Hard: hard(raft.Term(i+1), 1), Entries: rafttest.Entries(i*64+1, 1, 64, 32)}})
+	}
+	write := func() {
+		if err := storage.Write(batches[0]); err != nil {
+			t.Fatal(err)
+		}
+		batches = batches[1:]
+	}
+	write()
+	if n := testing.AllocsPerRun(200, write); n > 0 {
+		t.Errorf("%v allocations for a batch of 64 entries", n)
+	}
+	if err := storage.Close(); err != nil {
+		t.Error(err)
+	}
+}

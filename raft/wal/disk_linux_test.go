@@ -1,0 +1,295 @@
+package wal_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/lockd/lockd/raft"
+	"github.com/lockd/lockd/raft/rafttest"
+	"github.com/lockd/lockd/raft/wal"
+)
+
+// The tests of this file need root, loop devices and mkfs.ext4. They run with LOCKD_ROOT=1 (make disk), and then fail
+// when they cannot be set up.
+
+const (
+	rootTests = "LOCKD_ROOT"
+	childDir  = "LOCKD_DISK_CHILD"
+	childSeed = "LOCKD_DISK_SEED"
+)
+
+func needDisk(t *testing.T) {
+	t.Helper()
+	if os.Getenv(rootTests) != "1" {
+		t.Skip(rootTests + "=1 is not set: this test mounts file systems, which needs root")
+	}
+}
+
+func command(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// ext4 is a small file system in a file.
+type ext4 struct {
+	image, dir, options string
+}
+
+func newExt4(t *testing.T, megabytes int64, options string) ext4 {
+	t.Helper()
+	e := ext4{filepath.Join(t.TempDir(), "image"), t.TempDir(), options}
+	f, err := os.Create(e.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(megabytes<<20), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "mkfs.ext4", "-q", "-m", "0", e.image)
+	e.mount(t)
+	t.Cleanup(func() { e.unmount(t) })
+	return e
+}
+
+func (e ext4) mount(t *testing.T) {
+	t.Helper()
+	command(t, "mount", "-o", e.options, e.image, e.dir)
+}
+
+func (e ext4) unmount(t *testing.T) {
+	t.Helper()
+	command(t, "umount", e.dir)
+}
+
+// cutPower makes the file system forget what has not reached its device, the journal included.
+func (e ext4) cutPower(t *testing.T) {
+	t.Helper()
+	const shutdown = 0x8004587d // EXT4_IOC_SHUTDOWN
+	d, err := os.Open(e.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withoutFlush := uint32(2)
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, d.Fd(), shutdown, uintptr(unsafe.Pointer(&withoutFlush)))
+	if err := d.Close(); errno != 0 || err != nil {
+		t.Fatalf("shut the file system down: %v, %v", errno, err)
+	}
+}
+
+func openReal(dir string) (*wal.Log, error) {
+	fs, err := wal.DirFS(filepath.Join(dir, "log"))
+	if err != nil {
+		return nil, err
+	}
+	o := wal.Options{FS: fs, Identity: someone, SegmentBytes: 256 << 10}
+	if _, exists, err := wal.Inspect(fs); err != nil || exists {
+		if err != nil {
+			return nil, err
+		}
+		return wal.Open(o)
+	}
+	return wal.Create(o)
+}
+
+// dataBytes is the size of an entry's data, which the parent has to know.
+func dataBytes(i raft.Index) int { return int(i*7919) % 3000 }
+
+// TestMain makes the test binary, when told so, the process that loses power.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		fmt.Println(writeForEver(dir))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// writeForEver writes to a log and tells of what was acknowledged, until an error.
+func writeForEver(dir string) error {
+	var seed uint64
+	if _, err := fmt.Sscan(os.Getenv(childSeed), &seed); err != nil {
+		return err
+	}
+	l, err := openReal(dir)
+	if err != nil {
+		return err
+	}
+	state, err := l.Load()
+	if err != nil {
+		return err
+	}
+	random := rand.New(rand.NewPCG(seed, 1))
+	base, last, term := state.Base.Position, state.Last, state.Hard.Term+1
+	for ; err == nil; term++ {
+		w := raft.Write{Hard: hard(term, raft.NodeID(term))}
+		if back := raft.Index(random.IntN(4)); random.IntN(10) == 0 && last > base.Index+back {
+			w.TruncateFrom = last + 1 - back
+			last -= back
+		}
+		for range random.IntN(20) {
+			last++
+			w.Entries = append(w.Entries, rafttest.Entries(last, term, 1, dataBytes(last))...)
+		}
+		if random.IntN(100) == 0 {
+			last += 10
+			w = raft.Write{Reset: mark(last, term), Hard: w.Hard}
+			base = w.Reset.Position
+		}
+		if err = l.Write([]raft.Write{w}); err == nil {
+			fmt.Printf("ack %d %d\n", last, term)
+		}
+		if err == nil && random.IntN(20) == 0 && last > base.Index+50 {
+			base, err = l.Compact(last - 50)
+		}
+	}
+	if again := l.Write([]raft.Write{{Hard: hard(term+1, 1)}}); again != nil {
+		fmt.Println("final")
+	}
+	return err
+}
+
+// writeUntil runs a child until it has acknowledged so many writes, calls stop, and returns the last index and term
+// that were acknowledged before the child's end.
+func writeUntil(t *testing.T, dir string, seed uint64, writes int, stop func()) (last raft.Index, term raft.Term) {
+	t.Helper()
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childDir+"="+dir, fmt.Sprintf("%s=%d", childSeed, seed))
+	pipe, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child.Stderr = os.Stderr
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(pipe)
+	acked, final, text := 0, false, ""
+	for lines.Scan() {
+		if n, _ := fmt.Sscanf(lines.Text(), "ack %d %d", &last, &term); n == 2 {
+			if acked++; acked == writes {
+				stop()
+			}
+		} else {
+			text = lines.Text()
+			final = final || text == "final"
+		}
+	}
+	if err := child.Wait(); acked < writes || !final {
+		t.Fatalf("the child ended after %d of %d writes, error final: %v, %s, %v", acked, writes, final, text, err)
+	}
+	return last, term
+}
+
+// Invariant 5, trap 54, L9: ten power cuts of a real file system, on one log: nothing acknowledged is lost, neither
+// entries nor the hard state, and a failed write is final.
+func TestDiskPowerCuts(t *testing.T) {
+	needDisk(t)
+	e := newExt4(t, 64, "loop")
+	total := 0
+	for round := range uint64(10) {
+		writes := 50 + int(round*37)%200
+		last, term := writeUntil(t, e.dir, round, writes, func() { e.cutPower(t) })
+		e.unmount(t)
+		e.mount(t)
+		l, err := openReal(e.dir)
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		checkReal(t, l, last, term)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		total += writes
+	}
+	t.Logf("%d writes acknowledged at least, 10 power cuts, nothing lost", total)
+}
+
+// checkReal compares a log with what was acknowledged last. One write more may be there.
+func checkReal(t *testing.T, l *wal.Log, last raft.Index, term raft.Term) {
+	t.Helper()
+	state, err := l.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case state.Hard.Term != term && state.Hard.Term != term+1:
+		t.Fatalf("term %d was acknowledged, term %d is there", term, state.Hard.Term)
+	case state.Hard.Term == term && state.Last != last:
+		t.Fatalf("entry %d was acknowledged, entry %d is the last", last, state.Last)
+	}
+	for i := state.Base.Index + 1; i <= state.Last; {
+		got, err := l.Read(i, state.Last, 1<<20)
+		if err != nil {
+			t.Fatalf("read %d: %v", i, err)
+		}
+		for _, e := range got {
+			want := rafttest.Entries(i, e.Term(), 1, dataBytes(i))[0]
+			if string(e.Bytes()) != string(want.Bytes()) {
+				t.Fatalf("entry %d is another one", i)
+			}
+			i++
+		}
+	}
+}
+
+// A full file system keeps the log alive: what was acknowledged is there, what is refused leaves no trace, and when
+// there is room the log goes on.
+func TestDiskFullFileSystem(t *testing.T) {
+	needDisk(t)
+	for name, mount := range map[string]func(t *testing.T) string{
+		"tmpfs": func(t *testing.T) string {
+			dir := t.TempDir()
+			command(t, "mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", dir)
+			t.Cleanup(func() { command(t, "umount", dir) })
+			return dir
+		},
+		"ext4": func(t *testing.T) string { return newExt4(t, 16, "loop,commit=1").dir },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := mount(t)
+			ballast := filepath.Join(dir, "ballast")
+			if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l, err := openReal(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := raft.Index(0)
+			for err == nil {
+				if err = l.Write([]raft.Write{{Entries: rafttest.Entries(last+1, 1, 1, dataBytes(last+1))}}); err == nil {
+					last++
+				}
+			}
+			mustFail(t, "write", err, raft.ErrDiskFull)
+			mustFail(t, "second write", l.Write([]raft.Write{{Entries: rafttest.Entries(last+1, 1, 300, 3000)}}), raft.ErrDiskFull)
+			checkReal(t, l, last, 0)
+			if err := os.Remove(ballast); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Write([]raft.Write{{Entries: rafttest.Entries(last+1, 1, 1, dataBytes(last+1))}}); err != nil {
+				t.Fatalf("when there is room again: %v", err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if l, err = openReal(dir); err != nil {
+				t.Fatal(err)
+			}
+			checkReal(t, l, last+1, 0)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
