@@ -143,8 +143,8 @@ func (c *pureCheck) node(n ast.Node, stack []ast.Node) {
 	case *ast.SelectStmt:
 		c.report(n, "uses a channel")
 	case *ast.RangeStmt:
-		if isMap(c.info.TypeOf(n.X)) {
-			c.report(n, "ranges over a map: range over slices.Sorted(maps.Keys(m))")
+		if isMap(c.info.TypeOf(n.X)) && !c.collects(n, stack) {
+			c.report(n, "ranges over a map: range over slices.Sorted(maps.Keys(m)), or only collect what is sorted after the loop")
 		}
 	case *ast.Ident:
 		c.use(n, stack)
@@ -198,7 +198,70 @@ func (c *pureCheck) sorts(stack []ast.Node) bool {
 		return false
 	}
 	fn, ok := c.info.Uses[sel.Sel].(*types.Func)
-	return ok && fn.Pkg().Path() == "slices" && (fn.Name() == "Sorted" || fn.Name() == "SortedFunc")
+	return ok && fn.Pkg() != nil && fn.Pkg().Path() == "slices" && (fn.Name() == "Sorted" || fn.Name() == "SortedFunc")
+}
+
+// collects reports whether a loop does nothing but append to slices that statements after it in the same block sort, so that the
+// order of the loop cannot be seen.
+func (c *pureCheck) collects(loop *ast.RangeStmt, stack []ast.Node) bool {
+	block, ok := stack[len(stack)-1].(*ast.BlockStmt)
+	if !ok {
+		return false
+	}
+	slicesOf, ok := appendsOnly(loop.Body)
+	if !ok || len(slicesOf) == 0 {
+		return false
+	}
+	sorted := make(map[string]bool)
+	for _, s := range block.List {
+		if x, ok := s.(*ast.ExprStmt); ok && s.Pos() > loop.End() {
+			if call, ok := x.X.(*ast.CallExpr); ok && len(call.Args) > 0 && c.isSort(call) {
+				sorted[types.ExprString(call.Args[0])] = true
+			}
+		}
+	}
+	return !slices.ContainsFunc(slicesOf, func(s string) bool { return !sorted[s] })
+}
+
+// appendsOnly reports whether a body holds nothing but s = append(s, ...), continue, and if around them, and to which slices it appends.
+func appendsOnly(body *ast.BlockStmt) (to []string, ok bool) {
+	for _, s := range body.List {
+		switch s := s.(type) {
+		case *ast.AssignStmt:
+			if len(s.Lhs) != 1 || len(s.Rhs) != 1 || s.Tok != token.ASSIGN {
+				return nil, false
+			}
+			call, ok := s.Rhs[0].(*ast.CallExpr)
+			slice := types.ExprString(s.Lhs[0])
+			if !ok || types.ExprString(call.Fun) != "append" || types.ExprString(call.Args[0]) != slice {
+				return nil, false
+			}
+			to = append(to, slice)
+		case *ast.IfStmt:
+			inner, ok := appendsOnly(s.Body)
+			if !ok || s.Init != nil || s.Else != nil {
+				return nil, false
+			}
+			to = append(to, inner...)
+		case *ast.BranchStmt:
+			if s.Tok != token.CONTINUE {
+				return nil, false
+			}
+		default:
+			return nil, false
+		}
+	}
+	return to, true
+}
+
+// isSort reports whether a call sorts its first argument.
+func (c *pureCheck) isSort(call *ast.CallExpr) bool {
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	fn, ok := c.info.Uses[sel.Sel].(*types.Func)
+	return ok && fn.Pkg() != nil && fn.Pkg().Path() == "slices" && (fn.Name() == "Sort" || fn.Name() == "SortFunc")
 }
 
 func isMap(t types.Type) bool {

@@ -22,7 +22,33 @@ func Clean(m map[string]time.Duration, now time.Duration) (names []string) {
 	}
 	byTime := func(a, b time.Duration) int { return int(a - b) }
 	_ = slices.SortedFunc(maps.Values(m), byTime)
+	for name, at := range m {
+		if at > now {
+			names = append(names, name)
+			continue
+		}
+	}
+	slices.Sort(names)
 	return names
+}
+
+func collects(m map[string]int) (a, b []string) {
+	for name := range m {
+		a = append(a, name)
+		b = append(b, name)
+	}
+	slices.Sort(a)
+	for name, n := range m {
+		if n > 1 {
+			break
+		}
+		b = append(b, name)
+	}
+	for name := range m {
+		b = append(a, name)
+	}
+	slices.Sort(b)
+	return a, b
 }
 
 type set map[string]bool
