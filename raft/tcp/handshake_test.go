@@ -208,6 +208,12 @@ func TestA10ProbeTellsWhoListens(t *testing.T) {
 		if err != nil || cmp.Diff(want, got) != "" {
 			t.Errorf("%v, error %v", cmp.Diff(want, got), err)
 		}
+		b.SetPeers([]raft.Peer{founder.peer})
+		b.SetPeers(nil)
+		b.SetStatus(want.Status)
+		if got, err := founder.Probe(t.Context(), b.peer.Address); err != nil || got.Status.Empty {
+			t.Errorf("a node that has had peers says it is empty: %+v, error %v", got, err)
+		}
 		stranger := net.open(t, raft.PeerID{Node: 3}, func(o *Options) { o.Cluster = otherCluster })
 		if got, err := founder.Probe(t.Context(), stranger.peer.Address); err != nil || got.Cluster != otherCluster {
 			t.Errorf("probe of another cluster: %+v, error %v", got, err)

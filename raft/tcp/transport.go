@@ -47,6 +47,7 @@ type Transport struct {
 	handler  raft.Handler
 	closed   bool
 	status   Status
+	founded  bool // SetPeers has named somebody
 	lanes    map[raft.PeerID]*lane
 	accepted map[raft.PeerID]*inbound
 	sending  map[*context.CancelCauseFunc]struct{} // of snapshots
@@ -94,7 +95,8 @@ func ownLife() (context.Context, context.CancelCauseFunc) {
 // Addr returns the address of the listener.
 func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
 
-// SetStatus says what probes are told from now on. Detail beyond MaxDetailBytes is cut off.
+// SetStatus says what probes are told from now on. Detail beyond MaxDetailBytes is cut off. Once SetPeers has named
+// somebody the node belongs to a cluster, and is not Empty whatever its Status says.
 func (t *Transport) SetStatus(s Status) {
 	s.Detail = append([]byte(nil), s.Detail[:min(len(s.Detail), MaxDetailBytes)]...)
 	t.mu.Lock()
@@ -105,7 +107,9 @@ func (t *Transport) SetStatus(s Status) {
 func (t *Transport) identity() Identity {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return Identity{Cluster: t.o.Cluster, ID: t.o.Self, Boot: t.o.Boot, Status: t.status}
+	s := t.status
+	s.Empty = s.Empty && !t.founded
+	return Identity{Cluster: t.o.Cluster, ID: t.o.Self, Boot: t.o.Boot, Status: s}
 }
 
 // Stats returns the counters.
@@ -137,7 +141,7 @@ func (t *Transport) started() raft.Handler {
 	return t.handler
 }
 
-// SetPeers implements raft.Transport. A peer whose address changes is dialed at once.
+// SetPeers implements raft.Transport; it may be called before Start. A peer whose address changes is dialed at once.
 func (t *Transport) SetPeers(peers []raft.Peer) {
 	want := make(map[raft.PeerID]string, len(peers))
 	for _, p := range peers {
@@ -150,6 +154,7 @@ func (t *Transport) SetPeers(peers []raft.Peer) {
 	if t.closed {
 		return
 	}
+	t.founded = t.founded || len(peers) > 0
 	for id, l := range t.lanes {
 		if _, named := want[id]; l.named && !named {
 			t.stopLane(l)
@@ -234,7 +239,9 @@ func (t *Transport) Close() error {
 }
 
 func (t *Transport) hint(peer raft.PeerID, cause error) {
-	t.started().Hint(raft.Hint{Peer: peer, Reason: cause.Error()})
+	if h := t.started(); h != nil {
+		h.Hint(raft.Hint{Peer: peer, Reason: cause.Error()})
+	}
 }
 
 // limiter lets the same thing be logged once in a while. One goroutine uses it at a time.
