@@ -44,7 +44,11 @@ type Heartbeat struct {
 }
 
 // HeartbeatReply acknowledges a round. It says nothing about the log.
-type HeartbeatReply struct{ Round uint64 }
+type HeartbeatReply struct {
+	Round uint64
+	// Stateless as in AppendReply: a leader with nothing to append learns it here.
+	Stateless bool
+}
 
 // Vote asks for a vote; with Pre only whether it would be given (thesis, section 9.6).
 type Vote struct {

@@ -66,6 +66,14 @@ func (p *progress) acked(i Index) {
 	p.window.free(p.match)
 }
 
+// tellsState notes whether the peer's state machine has its state.
+func (p *progress) tellsState(has bool) {
+	if p.stateless && has {
+		p.snapshot.ordered = false
+	}
+	p.stateless = !has
+}
+
 // window bounds what is on its way to a peer, in messages and bytes.
 type window struct {
 	sent  []sentAppend

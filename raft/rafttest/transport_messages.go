@@ -24,6 +24,7 @@ func testEveryBody(t *transports) {
 		raft.AppendReply{Session: 1, Prev: 8, Hint: raft.Position{Index: 6, Term: 2}, Stateless: true},
 		raft.Heartbeat{Commit: 5, Round: 6},
 		raft.HeartbeatReply{Round: 6},
+		raft.HeartbeatReply{Round: 6, Stateless: true},
 		raft.Vote{Pre: true, Last: raft.Position{Index: 7, Term: 3}},
 		raft.Vote{Transfer: true},
 		raft.VoteReply{Pre: true},

@@ -61,8 +61,8 @@ func appendMessage(b []byte, m *raft.Message) ([]byte, error) {
 		b = appendFrameHead(b, frameHeartbeat, 3*8)
 		return appendWords(b, uint64(m.Term), uint64(body.Commit), body.Round), nil
 	case raft.HeartbeatReply:
-		b = appendFrameHead(b, frameHeartbeatReply, 2*8)
-		return appendWords(b, uint64(m.Term), body.Round), nil
+		b = appendFlags(b, frameHeartbeatReply, 1, m.Term, bit(body.Stateless, flag1))
+		return appendWords(b, body.Round), nil
 	case raft.Vote:
 		b = appendFlags(b, frameVote, 3, m.Term, bit(body.Pre, flag1)|bit(body.Transfer, flag2))
 		return appendWords(b, body.Round, uint64(body.Last.Index), uint64(body.Last.Term)), nil
@@ -120,7 +120,7 @@ func decodeMessage(f frame) (raft.Message, error) {
 	case frameHeartbeat:
 		m.Body = raft.Heartbeat{Commit: raft.Index(c.u64()), Round: c.u64()}
 	case frameHeartbeatReply:
-		m.Body = raft.HeartbeatReply{Round: c.u64()}
+		m.Body = raft.HeartbeatReply{Stateless: c.flags(flag1)&flag1 != 0, Round: c.u64()}
 	case frameVote:
 		flags := c.flags(flag1 | flag2)
 		m.Body = raft.Vote{Pre: flags&flag1 != 0, Transfer: flags&flag2 != 0, Round: c.u64(), Last: c.position()}
