@@ -87,7 +87,7 @@ func (r *candidate) step(c *Core, m Message) {
 		}
 		r.count(c)
 	case ReadIndex:
-		c.reply(m, ReadIndexReply{Read: b.Read})
+		c.acknowledge(m, ReadIndexReply{Read: b.Read})
 	}
 }
 

@@ -20,7 +20,8 @@ type Core struct {
 	opt     Options
 	now     time.Duration
 	hard    HardState
-	hardNew bool // the next Write must hold hard
+	hardNew bool   // the next Write must hold hard
+	hardSeq uint64 // the Write that holds it
 	log     raftLog
 	commit  Index
 	role    role
@@ -248,12 +249,12 @@ func (c *Core) ballot(m Message, v Vote) {
 		c.send(Message{To: m.From, Term: term, Body: reply})
 		return
 	}
-	f, following := c.role.(*follower)
-	free := c.hard.Vote.IsZero() && following && f.leader.IsZero()
+	role, leader := c.standing()
+	free := c.hard.Vote.IsZero() && role != Leader && leader.IsZero()
 	grant := current && (free || c.hard.Vote == m.From)
 	if grant && free {
 		c.setHard(HardState{c.hard.Term, m.From})
-		f.electAt = c.now + c.drawTimeout()
+		c.become(&follower{electAt: c.now + c.drawTimeout()})
 	}
 	c.reply(m, VoteReply{Round: v.Round, Granted: grant})
 }
@@ -310,6 +311,15 @@ func (c *Core) send(m Message) {
 // reply queues an answer in the present term. It leaves when all that the node has decided so far is durable.
 func (c *Core) reply(m Message, b Body) {
 	c.afterWrite(Message{To: m.From, Term: c.hard.Term, Body: b})
+}
+
+// acknowledge queues an answer that promises nothing but not to follow an earlier term: it need not wait for entries.
+func (c *Core) acknowledge(m Message, b Body) {
+	if c.hardNew || c.confirmed < c.hardSeq {
+		c.reply(m, b)
+		return
+	}
+	c.send(Message{To: m.From, Term: c.hard.Term, Body: b})
 }
 
 // afterWrite queues a message that must not leave before everything decided so far is durable.

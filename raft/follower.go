@@ -46,7 +46,7 @@ func (f *follower) step(c *Core, m Message) {
 	case ReadIndexReply:
 		f.asked.answer(c, m.From, f.leader, b)
 	case ReadIndex:
-		c.reply(m, ReadIndexReply{Read: b.Read})
+		c.acknowledge(m, ReadIndexReply{Read: b.Read})
 	}
 }
 
@@ -116,7 +116,7 @@ func (f *follower) heartbeat(c *Core, m Message, h Heartbeat) {
 	}
 	c.commitTo(h.Commit)
 	if h.Round > 0 {
-		c.reply(m, HeartbeatReply{Round: h.Round})
+		c.acknowledge(m, HeartbeatReply{Round: h.Round, Stateless: c.stateless})
 	}
 }
 

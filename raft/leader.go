@@ -96,18 +96,19 @@ func (l *leader) step(c *Core, m Message) {
 			l.acked(c, p, b)
 		}
 	case HeartbeatReply:
+		if b.Round == l.round { // an older one may be from before a snapshot
+			p.tellsState(!b.Stateless)
+		}
 		p.round = max(p.round, min(b.Round, l.round))
 		l.reads.ready(c, l)
 		l.nudge(c, p)
+		l.handOver(c)
 	}
 }
 
 // acked takes the answer to an Append, or to a snapshot.
 func (l *leader) acked(c *Core, p *progress, r AppendReply) {
-	if p.stateless && !r.Stateless {
-		p.snapshot.ordered = false
-	}
-	p.stateless = r.Stateless
+	p.tellsState(!r.Stateless)
 	if !r.OK {
 		l.rejected(c, p, r)
 		return

@@ -15,7 +15,7 @@ import (
 type NodeOptions struct {
 	Core   Options
 	Engine EngineOptions
-	// Storage, Transport and Machine belong to the node from Start on; Close closes the first two.
+	// Storage, Transport and Machine belong to the node once Start has succeeded; Close closes the first two.
 	Storage   Storage
 	Transport Transport
 	Machine   StateMachine
@@ -81,15 +81,15 @@ func Start(o NodeOptions) (*Node, error) {
 	n.ctx, n.cancel = context.WithCancelCause(context.Background()) //nolint:forbidigo // a node outlives the call that starts it
 	n.disk, n.apply, n.read = newLane(), newLane(), newLane()
 	n.events.wake = make(chan struct{}, 1)
+	if err := o.Transport.Start(handler{n}); err != nil {
+		return nil, fmt.Errorf("raft: start transport: %w", err)
+	}
 	o.Transport.SetPeers(n.engine.Config().Peers())
 	n.wg.Go(n.loop)
 	n.wg.Go(n.disk.run)
 	n.wg.Go(n.apply.run)
 	n.wg.Go(n.read.run)
 	n.wg.Go(func() { n.events.run(n.done, o.Events) })
-	if err := o.Transport.Start(handler{n}); err != nil {
-		return nil, errors.Join(fmt.Errorf("raft: start transport: %w", err), n.Close())
-	}
 	return n, nil
 }
 
@@ -121,22 +121,24 @@ func (n *Node) Propose(ctx context.Context, p Proposal) (Result, error) {
 	if err := n.inbox.propose(r); err != nil {
 		return Result{}, n.closedBy(err)
 	}
-	return n.wait(ctx, r)
+	if err := n.wait(ctx, r); err != nil {
+		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return Result{r.At, r.Result}, r.Err
 }
 
 // Read returns when the state machine has applied all that was committed when Read was called, so that what is then
 // read from it is linearizable. It works on every node, without writing to a disk. It blocks while there is no leader,
-// until ctx ends. The index is the one the read took effect at.
+// until ctx ends. The index is the one the read took effect at. Errors: the cause of ctx, ErrClosed.
 func (n *Node) Read(ctx context.Context) (Index, error) {
 	r := &Request{done: make(chan struct{})}
 	if err := n.inbox.read(r); err != nil {
 		return 0, n.closedBy(err)
 	}
-	res, err := n.wait(ctx, r)
-	if errors.Is(err, ErrUnknown) {
-		err = ctx.Err()
+	if err := n.wait(ctx, r); err != nil {
+		return 0, err
 	}
-	return res.At.Index, err
+	return r.At.Index, r.Err
 }
 
 // Reconfigure changes the configuration whose index is base; see Core.Reconfigure. It returns when the change is
@@ -147,25 +149,27 @@ func (n *Node) Reconfigure(ctx context.Context, base Index, next Config) (Positi
 	if err != nil {
 		return Position{}, n.closedBy(err)
 	}
-	res, err := n.wait(ctx, r)
-	return res.At, err
+	if err := n.wait(ctx, r); err != nil {
+		return Position{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return r.At, r.Err
 }
 
-// wait blocks until r is answered.
-func (n *Node) wait(ctx context.Context, r *Request) (Result, error) {
+// wait blocks until r is answered, or tells why it will not be.
+func (n *Node) wait(ctx context.Context, r *Request) error {
 	select {
 	case <-r.done:
-		return Result{r.At, r.Result}, r.Err
+		return nil
 	case <-ctx.Done():
 		r.abandoned.Store(true)
-		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+		return context.Cause(ctx)
 	case <-n.done:
 	}
 	select {
 	case <-r.done: // answered by the last turn
-		return Result{r.At, r.Result}, r.Err
+		return nil
 	default:
-		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, n.closedBy(ErrClosed))
+		return n.closedBy(ErrClosed)
 	}
 }
 

@@ -82,6 +82,18 @@ type ApplyJob struct {
 	First, Last Index
 	Entries     []Entry
 	MaxBytes    int
+	configs     []Config // in force from First on, in order
+}
+
+// Config returns the configuration in force at an index of the job.
+func (j ApplyJob) Config(i Index) Config {
+	config := j.configs[0]
+	for _, later := range j.configs[1:] {
+		if later.Index <= i {
+			config = later
+		}
+	}
+	return config
 }
 
 // pendingInstall is a snapshot that lies ready.
@@ -316,20 +328,9 @@ func (e *Engine) feedApply() {
 	if e.core.stateless || e.applied >= last {
 		return
 	}
-	job := ApplyJob{First: e.applied + 1, Last: last, MaxBytes: e.opt.MaxApplyBytes}
+	job := ApplyJob{First: e.applied + 1, Last: last, MaxBytes: e.opt.MaxApplyBytes, configs: slices.Clone(e.core.configs)}
 	if job.Entries = e.core.log.slice(job.First, last, e.opt.MaxApplyBytes); job.Entries != nil {
 		job.Last = job.Entries[len(job.Entries)-1].Index()
 	}
 	e.work.Apply, e.applyBusy = job, true
-}
-
-// ConfigAt returns the configuration in force at an index that the log still knows.
-func (e *Engine) ConfigAt(i Index) Config {
-	c := e.core.configs[0]
-	for _, later := range e.core.configs[1:] {
-		if later.Index <= i {
-			c = later
-		}
-	}
-	return c
 }

@@ -67,8 +67,7 @@ func (n *Node) do(w Work) {
 	}
 	switch {
 	case w.Apply.Last > 0:
-		job, machine := w.Apply, n.engine.ConfigAt
-		n.apply.jobs <- func() { n.applyEntries(job, machine(job.Last)) }
+		n.apply.jobs <- func() { n.applyEntries(w.Apply) }
 	case w.Install != nil:
 		n.apply.jobs <- func() { n.commitInstall(w.Install) }
 	}
@@ -133,7 +132,7 @@ func (n *Node) compact(upTo Index) {
 // report tells the loop; a node that has closed needs to know nothing.
 func (n *Node) report(f func(*Engine, time.Duration)) { _ = n.inbox.call(f) }
 
-func (n *Node) applyEntries(job ApplyJob, config Config) {
+func (n *Node) applyEntries(job ApplyJob) {
 	entries := job.Entries
 	if entries == nil {
 		var err error
@@ -142,7 +141,8 @@ func (n *Node) applyEntries(job ApplyJob, config Config) {
 			return
 		}
 	}
-	batch := Batch{Entries: entries, Results: make([]any, len(entries)), Config: config}
+	last := entries[len(entries)-1].Index()
+	batch := Batch{Entries: entries, Results: make([]any, len(entries)), Config: job.Config(last)}
 	n.opt.Machine.Apply(batch)
 	durable := n.opt.Machine.Mark().Index
 	n.report(func(e *Engine, _ time.Duration) {

@@ -544,3 +544,29 @@ func TestNewPeerGetsSnapshotThenLog(t *testing.T) {
 		}
 	})
 }
+
+func TestClosedNodeAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		c.start(c.members[0]) // one of three: there is no leader
+		node := c.members[0].node
+		errs := make(chan error, 1)
+		go func() {
+			_, err := node.Read(t.Context())
+			errs <- err
+		}()
+		synctest.Wait()
+		if err := node.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-errs; !errors.Is(err, raft.ErrClosed) {
+			t.Errorf("a read that waited when the node closed got %v, want ErrClosed", err)
+		}
+		if _, err := node.Read(t.Context()); !errors.Is(err, raft.ErrClosed) {
+			t.Errorf("a read of a closed node got %v, want ErrClosed", err)
+		}
+		if _, err := node.Propose(t.Context(), raft.Proposal{}); !errors.Is(err, raft.ErrClosed) || errors.Is(err, raft.ErrUnknown) {
+			t.Errorf("a proposal to a closed node got %v, want ErrClosed", err)
+		}
+	})
+}

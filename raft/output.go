@@ -57,7 +57,7 @@ func (c *Core) Output() Output {
 		c.seq++
 		w := Write{Seq: c.seq, Then: out.then}
 		if c.hardNew {
-			w.Hard, c.hardNew = c.hard, false
+			w.Hard, c.hardNew, c.hardSeq = c.hard, false, c.seq
 		}
 		if c.log.reset {
 			w.Reset = Mark{Position: c.log.base, Config: c.configs[0]}

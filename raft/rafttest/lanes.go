@@ -136,7 +136,7 @@ func (n *Node) batch(job raft.ApplyJob) (raft.Batch, error) {
 		}
 	}
 	last := entries[len(entries)-1].Index()
-	return raft.Batch{Entries: entries, Results: make([]any, len(entries)), Config: n.engine.ConfigAt(last)}, nil
+	return raft.Batch{Entries: entries, Results: make([]any, len(entries)), Config: job.Config(last)}, nil
 }
 
 func (n *Node) installed() {

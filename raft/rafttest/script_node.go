@@ -111,9 +111,7 @@ func (n *scriptNode) take(work raft.Work) {
 		n.w.printf("%v is to send a snapshot to %v", n.id, o.To)
 		n.orders = append(n.orders, o)
 	}
-	for _, r := range work.Done {
-		n.showRequest(r)
-	}
+	n.showRequests(work.Done)
 	if work.Fatal != nil {
 		n.w.printf("%v FAILED: %v", n.id, work.Fatal)
 		n.stop()
@@ -165,7 +163,7 @@ func (n *scriptNode) finishApply() {
 			return
 		}
 	}
-	results := n.machine.apply(entries, n.engine.ConfigAt(entries[len(entries)-1].Index()))
+	results := n.machine.apply(entries, job.Config(entries[len(entries)-1].Index()))
 	for _, e := range entries {
 		n.w.checkApplied(n.id, e)
 	}
