@@ -55,6 +55,7 @@ vet:
 lint: $(LINT)
 	$(LINT) config verify
 	$(LINT) run --allow-serial-runners ./...
+	for m in $(MODULES); do (cd $$m && ../$(LINT) run --allow-serial-runners ./...); done
 
 .PHONY: tidy
 tidy:
