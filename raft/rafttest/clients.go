@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/lockd/lockd/raft"
 )
@@ -15,10 +16,14 @@ type client struct {
 	answered int
 }
 
-// think waits, then asks.
+// think waits, then asks. In the end clients take their time: a window of one small message must do for a peer that
+// has to catch up.
 func (c *client) think() {
-	w := c.sim.World
-	w.After(w.exp(c.sim.Swarm.Think), "client", c.ask)
+	w, mean := c.sim.World, c.sim.Swarm.Think
+	if c.sim.calm {
+		mean = max(mean, 4*c.sim.Swarm.Heartbeat)
+	}
+	w.After(w.exp(mean), "client", c.ask)
 }
 
 func (c *client) ask() {
@@ -93,12 +98,14 @@ func readBy(n *Node) string {
 	return ReadOnFollower
 }
 
+// refusal names an error for the Coverage.
 func refusal(err error) string {
 	for _, known := range []error{
 		raft.ErrUnknown, raft.ErrTransferring, raft.ErrTermOver, raft.ErrNoState, raft.ErrDiskFull, raft.ErrBusy,
+		raft.ErrConfigChanged, raft.ErrConfigPending, raft.ErrNotCaughtUp, raft.ErrBadTarget,
 	} {
 		if errors.Is(err, known) {
-			return "refused: " + known.Error()
+			return "refused: " + strings.TrimPrefix(known.Error(), "raft: ")
 		}
 	}
 	return "refused: " + err.Error()

@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"slices"
+	"time"
 
 	"github.com/lockd/lockd/raft"
 )
@@ -18,6 +19,8 @@ type checker struct {
 	states  map[raft.Index]uint64
 	values  map[uint64]raft.Index // where a command was applied
 	acked   raft.Index            // the highest index that a client has an answer from
+
+	configAt time.Duration // when a node last took up a configuration
 }
 
 type ballot struct {
@@ -160,8 +163,22 @@ func (c *checker) stood(n *Node, before raft.Standing, s raft.Status) {
 		w.cover.hit(transition(before.Role, n.at.Role))
 	}
 	w.trace.note(w.now, n, "is", standingText(n.at))
+	if n.at.Config != before.Config {
+		c.configAt = w.now
+		c.reconfigured(n, s)
+	}
 	if n.at.Role == raft.Leader && (before.Role != raft.Leader || before.Term != n.at.Term) {
 		c.elected(n, s)
+	}
+}
+
+func (c *checker) reconfigured(n *Node, s raft.Status) {
+	switch {
+	case n.at.Role != raft.Leader:
+	case s.Config.Joint():
+		c.world.cover.hit(EnteredJoint)
+	case n.config.Joint():
+		c.world.cover.hit(LeftJoint)
 	}
 }
 
@@ -172,6 +189,9 @@ func (c *checker) elected(n *Node, s raft.Status) {
 		w.Fail("election safety: %v and %v lead term %d", other, n, s.Term)
 	}
 	c.leaders[s.Term] = n.id
+	if s.Stateless {
+		w.cover.hit(LedStateless)
+	}
 	before, err := n.store.ledger.config()
 	if err != nil {
 		w.Fail("%v: %v", n, err)

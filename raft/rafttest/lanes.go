@@ -90,6 +90,9 @@ func (n *Node) written() {
 		err = n.store.write(job.writes)
 	}
 	n.world.trace.note(n.world.now, n, "has written", writtenText{job.writes, err})
+	if err == nil && !job.idle && n.crashes(PlaceWritten) {
+		return
+	}
 	if err == nil {
 		for _, w := range job.writes {
 			n.send(w.Then)
@@ -104,6 +107,9 @@ func (n *Node) compacted() {
 	n.disk = diskJob{}
 	base, err := n.store.compact(job.compact)
 	n.world.cover.hit(Compacted)
+	if n.crashes(PlaceCompacted) {
+		return
+	}
 	n.call("has compacted", func(e *raft.Engine, _ time.Duration) { e.CompactDone(base, err) })
 }
 
@@ -118,6 +124,9 @@ func (n *Node) applied() {
 	n.world.check.applies(n, batch)
 	n.machine.Apply(batch)
 	n.world.check.hasApplied(n)
+	if n.crashes(PlaceApplied) {
+		return
+	}
 	durable := n.machine.Mark().Index
 	n.inbox.calls = append(n.inbox.calls, func(e *raft.Engine, _ time.Duration) {
 		e.Durable(durable)
@@ -145,7 +154,20 @@ func (n *Node) installed() {
 	err := made.Commit()
 	n.world.check.hasInstalled(n)
 	n.world.cover.hit(Installed)
+	if n.crashes(PlaceInstalled) {
+		return
+	}
 	n.call("has installed", func(e *raft.Engine, _ time.Duration) { e.InstallDone(err) })
+}
+
+// crashes reports whether the node ends here.
+func (n *Node) crashes(place string) bool {
+	f := n.world.opt.CrashAt
+	if f == nil || !f(n, place) {
+		return false
+	}
+	n.world.cover.hit(place)
+	return true
 }
 
 // crash lets what was under way happen, or not.
@@ -153,9 +175,7 @@ func (a applyJob) crash(n *Node) {
 	switch {
 	case !n.world.chance(0.5):
 	case a.install != nil:
-		if a.install.Commit() == nil {
-			n.world.cover.hit(CrashInInstall)
-		}
+		_ = a.install.Commit() // whatever comes of it
 	case a.job.Last > 0:
 		if batch, err := n.batch(a.job); err == nil {
 			n.world.check.applies(n, batch)

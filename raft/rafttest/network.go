@@ -139,6 +139,9 @@ func (t *Network) receive(l *linkState, head raft.SnapshotHeader, data []byte) e
 		return err
 	}
 	w.trace.note(w.now, n, "has received a snapshot", head.Mark.Position)
+	if n.crashes(PlaceReceived) {
+		return errStreamCut
+	}
 	n.call("offer", func(e *raft.Engine, now time.Duration) { e.Offer(now, head, made) })
 	return nil
 }

@@ -114,13 +114,12 @@ func (n *Node) SetDrift(drift int64) { n.clock.drift = drift }
 // Bootstrap writes the first configuration.
 func (n *Node) Bootstrap(c raft.Config) error { return n.store.bootstrap(c) }
 
-// Start starts the process. The error wraps wal.ErrRetired if the log is damaged.
+// Start starts the process. The error wraps wal.ErrRetired if the log is damaged: the identity is then over.
 func (n *Node) Start() error {
 	w := n.world
 	state, err := n.store.open()
 	if err != nil {
-		n.retired = true
-		w.trace.note(w.now, n, "finds its log damaged", err.Error())
+		w.trace.note(w.now, n, "cannot open its log", err.Error())
 		return err
 	}
 	n.life++
@@ -303,6 +302,7 @@ func (n *Node) end() {
 	n.engine, n.inbox, n.deferred = nil, inbox{}, nil
 	n.poked, n.turning, n.paused, n.wakeAt = false, false, false, 0
 	n.disk, n.apply = diskJob{}, applyJob{}
+	n.store.failSync, n.store.stalledTill = false, 0
 	clear(n.calls)
 	n.world.check.ended(n)
 	n.at, n.commit = raft.Standing{}, 0

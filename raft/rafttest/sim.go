@@ -36,7 +36,8 @@ type Report struct {
 // Run runs a Swarm: some time with faults, then the repair of all that is broken, after which the cluster must work
 // again and all nodes must become equal.
 func Run(s Swarm) Report {
-	sim := &Sim{Swarm: s, World: s.world()}
+	sim := &Sim{Swarm: s}
+	sim.World = s.world(sim.crashAt)
 	err := sim.run()
 	w := sim.World
 	report := Report{
@@ -62,6 +63,7 @@ func (s *Sim) run() error {
 	}
 	s.nemesis()
 	s.administrate()
+	s.every(2*s.Swarm.FaultLasts, "supervisor", func() { s.start(s.anyone()) })
 	if err := s.World.Run(s.Swarm.Duration); err != nil {
 		return err
 	}
@@ -139,7 +141,7 @@ func (s *Sim) recover() error {
 // heal lets a node run undisturbed.
 func (s *Sim) heal(n *Node) {
 	n.store.stalledTill, n.store.failSync = 0, false
-	n.setFull(false)
+	n.store.setFull(false)
 	n.Resume()
 	if !n.Running() {
 		s.start(n)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lockd/lockd/raft"
@@ -83,6 +84,7 @@ func (s *store) open() (raft.State, error) {
 	if err != nil {
 		return raft.State{}, err
 	}
+	s.damaged = false // what was flipped held nothing
 	if err := s.reconcile(state); err != nil {
 		s.node.world.Fail("%v has lost what was durable: %v", s.node, err)
 		return raft.State{}, err
@@ -229,3 +231,38 @@ func (s *store) crash(job diskJob, power bool) {
 	}
 	s.log = nil
 }
+
+// setFull takes away the room on the disk, or gives it back.
+func (s *store) setFull(full bool) {
+	s.full = full
+	if s.disk == nil {
+		return
+	}
+	s.disk.SetFull(0)
+	if full {
+		s.disk.SetFull(max(s.disk.Used(), 1))
+	}
+}
+
+// rot damages the log where the damage can be told from a torn write, and reports whether there is such a place.
+func (s *store) rot() bool {
+	if s.disk == nil {
+		s.damaged = true
+		return true
+	}
+	r := s.node.world.rand
+	names, err := s.disk.List()
+	if err != nil {
+		return false
+	}
+	name := names[r.IntN(len(names))]
+	if !strings.HasSuffix(name, ".wal") || s.files.last[name] == nil {
+		return false
+	}
+	bytes := max(*s.files.last[name], headerBytes)
+	s.damaged = s.disk.FlipBit(name, r.Int64N(8*bytes)) == nil
+	return s.damaged
+}
+
+// headerBytes is the size of the header of a segment.
+const headerBytes = 4096

@@ -39,6 +39,8 @@ type Swarm struct {
 	FaultEvery time.Duration   // mean time between two faults
 	FaultLasts time.Duration   // mean time that one lasts
 	Faults     map[string]bool // those that may happen
+	CrashAt    float64         // how likely a crash is at each place where it is worst
+	Changes    bool            // of the configuration, at random
 	HintsEvery time.Duration   // mean time between two groundless hints
 	Alone      bool            // the first configuration is written on one node alone
 
@@ -86,11 +88,13 @@ func DrawSwarm(seed uint64) Swarm {
 		FaultLasts: pick[time.Duration](r, 100, 500, 2_000) * time.Millisecond,
 		HintsEvery: pick[time.Duration](r, 0, 0, 100, 1_000) * time.Millisecond,
 		Faults:     map[string]bool{},
+		CrashAt:    pick(r, 0, 0, 0.0005, 0.01),
+		Changes:    r.IntN(2) == 0,
 		Alone:      r.IntN(4) == 0,
 	}
 	s.Election = s.Heartbeat * pick[time.Duration](r, 6, 10, 16)
 	for _, f := range faults {
-		if r.IntN(2) == 0 {
+		if r.IntN(3) == 0 {
 			s.Faults[f.name] = true
 		}
 	}
@@ -103,7 +107,7 @@ func DrawSwarm(seed uint64) Swarm {
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
 // world makes the World of a Swarm.
-func (s Swarm) world() *World {
+func (s Swarm) world(crashAt func(*Node, string) bool) *World {
 	return NewWorld(WorldOptions{
 		Seed: s.Seed,
 		Core: raft.Options{
@@ -116,6 +120,7 @@ func (s Swarm) world() *World {
 		SegmentBytes: s.SegmentBytes,
 		Times:        s.Times,
 		Network:      s.Network,
+		CrashAt:      crashAt,
 		TraceEvents:  s.TraceEvents,
 	})
 }

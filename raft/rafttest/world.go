@@ -26,9 +26,21 @@ type WorldOptions struct {
 	Times Times
 	// Network is how the network behaves when nothing is broken.
 	Network NetworkOptions
+	// CrashAt, if not nil, is asked at the places where a crash is worst, which the names below tell; if it crashes the
+	// node there, it returns true.
+	CrashAt func(n *Node, place string) bool
 	// TraceEvents is how many of the last events a failure shows. Default 200.
 	TraceEvents int
 }
+
+// Places for WorldOptions.CrashAt. In all of them the disk knows what the engine does not know yet.
+const (
+	PlaceWritten   = "crash: after a write, before its messages"
+	PlaceApplied   = "crash: after applying"
+	PlaceInstalled = "crash: after installing a snapshot, before resetting the log"
+	PlaceCompacted = "crash: after compacting"
+	PlaceReceived  = "crash: after receiving a snapshot"
+)
 
 // Times are how long a node's own work takes: each is drawn anew between half of it and one and a half.
 type Times struct {
