@@ -59,6 +59,7 @@ type Node struct {
 	done              chan struct{} // the loop has ended
 	err               atomic.Pointer[error]
 	wg                sync.WaitGroup
+	requests          sync.Pool // of *Request
 }
 
 // Start continues a node from its storage. A storage that has never held a configuration makes a node that waits to be
@@ -117,13 +118,15 @@ func Bootstrap(s Storage, c Config) error {
 // ends. Errors that wrap ErrUnknown leave open whether the command takes effect; all others mean that it does not:
 // *NotLeaderError, ErrTermOver, ErrBusy, ErrTransferring, ErrNoState, ErrTooLarge, ErrDiskFull, ErrClosed.
 func (n *Node) Propose(ctx context.Context, p Proposal) (Result, error) {
-	r := &Request{Proposal: p, done: make(chan struct{})}
+	r := n.request()
+	r.Proposal = p
 	if err := n.inbox.propose(r); err != nil {
 		return Result{}, n.closedBy(err)
 	}
 	if err := n.wait(ctx, r); err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
+	defer n.release(r)
 	return Result{r.At, r.Result}, r.Err
 }
 
@@ -131,31 +134,51 @@ func (n *Node) Propose(ctx context.Context, p Proposal) (Result, error) {
 // read from it is linearizable. It works on every node, without writing to a disk. It blocks while there is no leader,
 // until ctx ends. The index is the one the read took effect at. Errors: the cause of ctx, ErrClosed.
 func (n *Node) Read(ctx context.Context) (Index, error) {
-	r := &Request{done: make(chan struct{})}
+	r := n.request()
 	if err := n.inbox.read(r); err != nil {
 		return 0, n.closedBy(err)
 	}
 	if err := n.wait(ctx, r); err != nil {
 		return 0, err
 	}
+	defer n.release(r)
 	return r.At.Index, r.Err
 }
 
 // Reconfigure changes the configuration whose index is base; see Core.Reconfigure. It returns when the change is
 // committed, for a change of voters when the joint configuration is.
 func (n *Node) Reconfigure(ctx context.Context, base Index, next Config) (Position, error) {
-	r := &Request{done: make(chan struct{})}
-	err := n.inbox.call(func(e *Engine, now time.Duration) { e.Reconfigure(now, base, next, r) })
+	r := n.request()
+	err := n.inbox.call(call{
+		run:  func(e *Engine, now time.Duration) { e.Reconfigure(now, base, next, r) },
+		drop: func(err error) { r.Err = err; r.done <- struct{}{} },
+	})
 	if err != nil {
 		return Position{}, n.closedBy(err)
 	}
 	if err := n.wait(ctx, r); err != nil {
 		return Position{}, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
+	defer n.release(r)
 	return r.At, r.Err
 }
 
-// wait blocks until r is answered, or tells why it will not be.
+// request returns an empty request, one that was used before if there is one.
+func (n *Node) request() *Request {
+	if r, ok := n.requests.Get().(*Request); ok {
+		return r
+	}
+	return &Request{done: make(chan struct{}, 1)}
+}
+
+// release takes back a request that has been answered; nothing else refers to it.
+func (n *Node) release(r *Request) {
+	*r = Request{done: r.done}
+	n.requests.Put(r)
+}
+
+// wait blocks until r is answered; the loop answers every request that it was given before it ends. The error tells
+// that the caller has stopped waiting.
 func (n *Node) wait(ctx context.Context, r *Request) error {
 	select {
 	case <-r.done:
@@ -163,13 +186,6 @@ func (n *Node) wait(ctx context.Context, r *Request) error {
 	case <-ctx.Done():
 		r.abandoned.Store(true)
 		return context.Cause(ctx)
-	case <-n.done:
-	}
-	select {
-	case <-r.done: // answered by the last turn
-		return nil
-	default:
-		return n.closedBy(ErrClosed)
 	}
 }
 
@@ -182,7 +198,7 @@ func (n *Node) Transfer(ctx context.Context, to PeerID) error {
 // Suspect passes a hint that a peer's process is gone, from whoever watches processes. It never starts an election by
 // itself.
 func (n *Node) Suspect(peer PeerID) {
-	_ = n.inbox.call(func(e *Engine, now time.Duration) { e.Suspect(now, peer) }) // a closed node needs no hint
+	n.report(func(e *Engine, now time.Duration) { e.Suspect(now, peer) })
 }
 
 // Status describes the node. The index is the last one its state machine has applied.
@@ -197,7 +213,11 @@ func (n *Node) Status(ctx context.Context) (s Status, applied Index, err error) 
 // ask runs f in the loop and returns its error.
 func (n *Node) ask(ctx context.Context, f func(*Engine, time.Duration) error) error {
 	answer := make(chan error, 1)
-	if err := n.inbox.call(func(e *Engine, now time.Duration) { answer <- f(e, now) }); err != nil {
+	err := n.inbox.call(call{
+		run:  func(e *Engine, now time.Duration) { answer <- f(e, now) },
+		drop: func(err error) { answer <- err },
+	})
+	if err != nil {
 		return n.closedBy(err)
 	}
 	select {
@@ -205,8 +225,6 @@ func (n *Node) ask(ctx context.Context, f func(*Engine, time.Duration) error) er
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-n.done:
-		return n.closedBy(ErrClosed)
 	}
 }
 
@@ -255,7 +273,10 @@ func (h handler) Hint(hint Hint) { h.n.Suspect(hint.Peer) }
 func (h handler) ReceiveSnapshot(_ context.Context, head SnapshotHeader, r io.Reader) error {
 	made, err := h.n.opt.Machine.Restore(head.Mark, r)
 	if err == nil {
-		err = h.n.inbox.call(func(e *Engine, now time.Duration) { e.Offer(now, head, made) })
+		err = h.n.inbox.call(call{
+			run:  func(e *Engine, now time.Duration) { e.Offer(now, head, made) },
+			drop: func(error) { made.Discard() },
+		})
 		if err != nil {
 			made.Discard()
 		}

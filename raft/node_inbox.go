@@ -25,7 +25,13 @@ type inputs struct {
 	messages  []Message
 	proposals []*Request
 	reads     []*Request
-	calls     []func(*Engine, time.Duration)
+	calls     []call
+}
+
+// call is code for the loop to run. If the node closes first, drop is called instead, unless it is nil.
+type call struct {
+	run  func(*Engine, time.Duration)
+	drop func(error)
 }
 
 func (b *inbox) receive(ms []Message) {
@@ -68,12 +74,12 @@ func (b *inbox) read(r *Request) error {
 	return err
 }
 
-// call runs f in the loop.
-func (b *inbox) call(f func(*Engine, time.Duration)) error {
+// call lets the loop run c. On an error neither of its functions is called.
+func (b *inbox) call(c call) error {
 	b.mu.Lock()
 	err := b.accepts()
 	if err == nil {
-		b.next.calls = append(b.next.calls, f)
+		b.next.calls = append(b.next.calls, c)
 	}
 	b.mu.Unlock()
 	b.signal()

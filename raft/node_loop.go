@@ -12,14 +12,13 @@ const slowWrite = 500 * time.Millisecond
 // loop owns the engine. It never runs code of the user's and never waits for anything but its inbox and the time.
 func (n *Node) loop() {
 	defer close(n.done)
-	defer n.shutLanes()
+	defer n.shut()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var in inputs
 	for n.engine.fatal == nil {
 		select {
 		case <-n.stop:
-			n.answer(n.engine.Turn(n.now()).Done)
 			return
 		case <-n.inbox.wake:
 		case <-timer.C:
@@ -43,8 +42,8 @@ func (n *Node) now() time.Duration { return time.Since(n.start) }
 
 func (n *Node) feed(in inputs, now time.Duration) {
 	n.engine.Receive(now, in.messages)
-	for _, f := range in.calls {
-		f(n.engine, now)
+	for _, c := range in.calls {
+		c.run(n.engine, now)
 	}
 	for _, r := range in.proposals {
 		n.engine.Propose(now, r)
@@ -89,17 +88,24 @@ func (n *Node) do(w Work) {
 
 func (n *Node) answer(done []*Request) {
 	for _, r := range done {
-		close(r.done)
+		r.done <- struct{}{} // has room for one
 	}
 }
 
-// shutLanes lets the goroutines of the lanes end, and fails what nobody will answer.
-func (n *Node) shutLanes() {
+// shut lets the goroutines of the lanes end, and answers whoever still waits.
+func (n *Node) shut() {
+	closed := n.closedBy(ErrClosed)
 	in := n.inbox.close()
 	for _, r := range append(in.proposals, in.reads...) {
-		r.Err = ErrClosed
-		close(r.done)
+		r.Err = closed
+		n.answer([]*Request{r})
 	}
+	for _, c := range in.calls {
+		if c.drop != nil {
+			c.drop(closed)
+		}
+	}
+	n.answer(n.engine.abandon(closed))
 	n.disk.close()
 	n.apply.close()
 	n.read.close()
@@ -130,7 +136,7 @@ func (n *Node) compact(upTo Index) {
 }
 
 // report tells the loop; a node that has closed needs to know nothing.
-func (n *Node) report(f func(*Engine, time.Duration)) { _ = n.inbox.call(f) }
+func (n *Node) report(f func(*Engine, time.Duration)) { _ = n.inbox.call(call{run: f}) }
 
 func (n *Node) applyEntries(job ApplyJob) {
 	entries := job.Entries

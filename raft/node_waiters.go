@@ -2,6 +2,8 @@ package raft
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -52,6 +54,18 @@ func (e *Engine) Read(now time.Duration, r *Request) {
 	e.reads.last++
 	e.reads.open[e.reads.last] = r
 	e.core.Read(now, e.reads.last)
+}
+
+// abandon returns every request that has not been answered, with the reason why it will not be.
+func (e *Engine) abandon(reason error) []*Request {
+	for _, r := range e.waiters.queue {
+		r.Err = fmt.Errorf("%w: %w", ErrUnknown, reason)
+	}
+	reads := slices.Concat(slices.Collect(maps.Values(e.reads.open)), e.reads.ready, e.reads.homeless)
+	for _, r := range reads {
+		r.Err = reason
+	}
+	return append(e.waiters.queue, reads...)
 }
 
 // waiters are the requests whose entries are in the log, in its order.
