@@ -119,8 +119,7 @@ func Open(o Options) (*Log, error) {
 	for _, s := range l.segments {
 		err = errors.Join(err, s.file.Close())
 	}
-	var damaged *CorruptError
-	if errors.As(err, &damaged) {
+	if damaged, ok := errors.AsType[*CorruptError](err); ok {
 		err = errors.Join(err, retire(o.FS, damaged))
 	}
 	return nil, err

@@ -135,12 +135,13 @@ type tail struct {
 func findTail(s *segment) (tail, error) {
 	scan := newScanner(s)
 	t := tail{batch: s.batch, start: scan.at, end: scan.at}
-	var why damage
 	batch, whole, start := s.batch, true, scan.at
-	for {
+	var why damage
+	for why == "" {
 		r, err := scan.nextOf(batch, whole)
-		if errors.As(err, &why) {
-			break
+		if d, ok := errors.AsType[damage](err); ok {
+			why = d
+			continue
 		}
 		if err != nil {
 			return tail{}, err

@@ -153,8 +153,7 @@ func (s *segment) replay(img *image, upTo uint64) error {
 		if err == nil {
 			err = img.apply(s, r)
 		}
-		var why damage
-		if errors.As(err, &why) {
+		if why, ok := errors.AsType[damage](err); ok {
 			return &CorruptError{s.name(), at, string(why)}
 		}
 		if err != nil {

@@ -35,7 +35,7 @@ func TestLogOnADirectoryIsAStorage(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		bytes int64
-	}{{"SmallSegments", 32 << 10}, {"DefaultSegments", 0}} {
+	}{{"SmallSegments", 32 << 10}, {"LargeSegments", 2 << 20}} {
 		t.Run(c.name, func(t *testing.T) {
 			rafttest.TestStorage(t, func(t *testing.T) rafttest.OpenStorage {
 				dir := t.TempDir() + "/log"
