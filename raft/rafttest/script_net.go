@@ -8,15 +8,22 @@ import (
 	"github.com/lockd/lockd/raft"
 )
 
-// send puts messages on their way; a broken link swallows them.
+// send puts messages on their way; a broken link swallows them. Of very many it shows the first and the last.
 func (w *scriptWorld) send(ms []raft.Message) {
-	for _, m := range ms {
+	const many = 20
+	for i, m := range ms {
+		what := showMessage(m)
 		if w.broken[scriptLink{m.From.Node, m.To.Node}] {
-			w.detail("%s (cut off)", showMessage(m))
-			continue
+			what += " (cut off)"
+		} else {
+			w.net = append(w.net, m)
 		}
-		w.detail("%s", showMessage(m))
-		w.net = append(w.net, m)
+		switch {
+		case len(ms) <= many || i == 0 || i == len(ms)-1:
+			w.detail("%s", what)
+		case i == 1:
+			w.detail("...")
+		}
 	}
 }
 

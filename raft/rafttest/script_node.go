@@ -145,9 +145,11 @@ func (n *scriptNode) finishWrite(err error) {
 		if bad := n.disk.write(ws); bad != nil {
 			n.w.violate("%v: %v", n.id, bad)
 		}
+		var then []raft.Message
 		for _, w := range ws {
-			n.w.send(w.Then)
+			then = append(then, w.Then...)
 		}
+		n.w.send(then)
 	}
 	n.engine.WriteDone(n.now(), err)
 }

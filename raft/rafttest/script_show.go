@@ -74,6 +74,19 @@ func (n *scriptNode) showWrites(ws []raft.Write) {
 	}
 }
 
+// showRequests shows what has been answered, of many the first and the last.
+func (n *scriptNode) showRequests(done []*raft.Request) {
+	const many = 4
+	for i, r := range done {
+		switch {
+		case len(done) <= many || i == 0 || i == len(done)-1:
+			n.showRequest(r)
+		case i == 1:
+			n.w.printf("...")
+		}
+	}
+}
+
 func (n *scriptNode) showRequest(r *raft.Request) {
 	name := n.w.requests[r]
 	switch {
@@ -259,7 +272,11 @@ func (w *scriptWorld) peers(a scriptArgs) error {
 	}
 	s, _ := n.engine.Status()
 	for _, p := range s.Peers {
-		w.printf("%v %s match %d next %d", p.ID, p.State, p.Match, p.Next)
+		if p.ID == n.id {
+			w.printf("%v itself, match %d", p.ID, p.Match)
+			continue
+		}
+		w.printf("%v %s, match %d, next %d", p.ID, p.State, p.Match, p.Next)
 	}
 	return nil
 }

@@ -233,7 +233,7 @@ func (w *scriptWorld) elect(a scriptArgs) error {
 	if err := w.campaign(a); err != nil {
 		return err
 	}
-	if err := w.quiesce(); err != nil {
+	if err := w.rest(); err != nil {
 		return err
 	}
 	n, err := w.running(a, a.word(0))
@@ -243,9 +243,27 @@ func (w *scriptWorld) elect(a scriptArgs) error {
 	return err
 }
 
-// settle delivers and finishes everything that needs no time.
+// settle delivers and finishes everything that is under way.
 func (w *scriptWorld) settle(a scriptArgs) error {
 	w.brief = !a.flag("all")
+	return w.rest()
+}
+
+// rest lets everything come to rest. A moment passes for leaders, as they put off what may soon be said with something
+// else: the news of a commit.
+func (w *scriptWorld) rest() error {
+	const moment = 5 * time.Millisecond
+	if err := w.quiesce(); err != nil {
+		return err
+	}
+	for _, n := range w.nodes {
+		if n.engine != nil && n.engine.Standing().Role == raft.Leader {
+			n.skew += moment
+			if n.due() <= w.now {
+				n.wake()
+			}
+		}
+	}
 	return w.quiesce()
 }
 
