@@ -1,0 +1,346 @@
+package simproto
+
+import (
+	"slices"
+	"time"
+
+	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/session"
+)
+
+// front is the part of a node that faces the clients. It dies with the node.
+type front struct {
+	conns    []*conn
+	tickets  uint64
+	pending  map[uint64]request       // requests that are on their way, by ticket
+	waits    map[waitName]*conn       // who hears of the outcome of a wait
+	attached map[session.Life][]*conn // who hears of the end of a session
+	kept     []keptAlive              // KeepAlives for the next batch
+	batchAt  time.Duration            // when it leaves
+	asked    []keptAlive              // KeepAlives that were in a batch and are not answered
+	confirms []confirmedMsg           // confirmations whose read index is not applied yet
+	troubled time.Duration            // when the clients were told last that rounds fail
+}
+
+type waitName struct {
+	life session.Life
+	seq  uint64
+}
+
+// request is what a node remembers of a request of a client.
+type request struct {
+	conn *conn
+	msg  client.Message
+}
+
+// keptAlive is a KeepAlive in the hands of a node.
+type keptAlive struct {
+	conn   *conn
+	life   session.Life
+	number uint64
+	taken  time.Duration // by the node's clock
+}
+
+// The messages between the nodes' fronts and the leader.
+type (
+	forwardMsg struct {
+		ticket ticket
+		data   []byte
+	}
+	keepAlivesMsg struct{ list []session.KeepAlive }
+	confirmedMsg  struct {
+		answer  session.Answer
+		cluster time.Duration
+	}
+	disconnectedMsg struct{ life session.Life }
+)
+
+func newFront() front {
+	return front{
+		pending: map[uint64]request{}, waits: map[waitName]*conn{}, attached: map[session.Life][]*conn{}, batchAt: never,
+	}
+}
+
+// requestTimeout is how long a node waits for the outcome of a request before it says that it knows none.
+const requestTimeout = 700 * time.Millisecond
+
+func (n *node) handleClient(m fromClient) {
+	if m.conn.boot != n.boot || m.conn.closed {
+		return
+	}
+	switch msg := m.msg.(type) {
+	case nil:
+		n.hungUp(m.conn)
+	case client.KeepAlive:
+		n.attach(m.conn, msg.Life)
+		n.keep(keptAlive{conn: m.conn, life: sessionLife(msg.Life), number: msg.Number, taken: n.local()})
+	case client.OpenRequest:
+		n.carryOn(m, &locktable.Open{ID: session.ID(msg.ID), TTL: msg.TTL, Grace: msg.Grace})
+	case client.CloseRequest:
+		n.carryOn(m, &locktable.Close{Session: sessionLife(msg.Life)})
+	case client.Request:
+		n.attach(m.conn, msg.Life)
+		n.carryOn(m, command(msg))
+	}
+}
+
+// command translates a request of a client.
+func command(r client.Request) locktable.Command {
+	head := locktable.Request{Session: sessionLife(r.Life), Seq: r.Seq, Acked: r.Acked, Seen: r.Seen}
+	job, _ := r.Op.Body.(job)
+	switch r.Op.Kind {
+	case client.OpAcquire, client.OpTry:
+		wait := r.Op.Wait
+		if r.Op.Kind == client.OpAcquire && wait == 0 {
+			wait = locktable.Forever
+		}
+		return &locktable.Acquire{
+			Request: head, Names: job.names, Mode: job.mode, Limit: job.limit, Wait: wait, Owner: job.owner, Delay: job.delay,
+		}
+	case client.OpRelease:
+		return &locktable.Release{Request: head, Name: job.names[0], Token: r.Op.Token}
+	case client.OpCancel:
+		return &locktable.Cancel{Request: head, Target: r.Op.Target, Name: job.names[0]}
+	default:
+		return &locktable.SetValue{Request: head, Name: job.names[0], Token: job.token, Value: []byte{1}}
+	}
+}
+
+// carryOn takes a command to the leader, once.
+func (n *node) carryOn(m fromClient, cmd locktable.Command) {
+	n.tickets++
+	t := ticket{node: n.id, boot: n.boot, number: n.tickets}
+	n.pending[t.number] = request{conn: m.conn, msg: m.msg}
+	data := locktable.Encode(cmd)
+	switch {
+	case n.raft.leading:
+		n.proposeData(t, data)
+	case n.raft.hint >= 0:
+		n.w.send(n.id, n.raft.hint, forwardMsg{ticket: t, data: data})
+	}
+	n.w.after(requestTimeout, func() {
+		if n.boot == t.boot && n.running() {
+			n.giveUp(t.number)
+		}
+	})
+}
+
+// giveUp says that no outcome of a request is known.
+func (n *node) giveUp(number uint64) {
+	r, ok := n.pending[number]
+	if !ok {
+		return
+	}
+	delete(n.pending, number)
+	switch msg := r.msg.(type) {
+	case client.OpenRequest:
+		r.conn.toClient(client.OpenAnswer{ID: msg.ID, Code: client.Retry})
+	case client.Request:
+		r.conn.toClient(client.Answer{Life: msg.Life, Seq: msg.Seq, Code: client.Retry})
+	}
+}
+
+// answer answers a request with what its entry did.
+func (n *node) answer(number uint64, reply locktable.Reply) {
+	r, ok := n.pending[number]
+	if !ok {
+		return
+	}
+	delete(n.pending, number)
+	cluster := n.table.Clock()
+	switch msg := r.msg.(type) {
+	case client.OpenRequest:
+		a := client.OpenAnswer{ID: msg.ID, Code: client.Done, Index: reply.Index, Cluster: cluster}
+		if reply.Code != locktable.OK {
+			n.w.fail("Open is answered with %d", reply.Code)
+		}
+		n.attach(r.conn, client.Life{ID: msg.ID, Index: reply.Index})
+		r.conn.toClient(a)
+	case client.CloseRequest:
+		r.conn.toClient(client.CloseAnswer{Life: msg.Life})
+	case client.Request:
+		if reply.Code == locktable.Queued {
+			n.waits[waitName{sessionLife(msg.Life), msg.Seq}] = r.conn
+		}
+		r.conn.toClient(client.Answer{Life: msg.Life, Seq: msg.Seq, Code: n.w.code(reply.Code), Token: reply.Token, Cluster: cluster})
+	}
+}
+
+// code translates an outcome. Two of them no client of ours may ever see.
+func (w *world) code(c locktable.Code) client.Code {
+	switch c {
+	case locktable.OK:
+		return client.Done
+	case locktable.Granted, locktable.Reentered:
+		return client.Granted
+	case locktable.Queued:
+		return client.Queued
+	case locktable.Held:
+		return client.NotAcquired
+	case locktable.TimedOut:
+		return client.TimedOut
+	case locktable.Cancelled:
+		return client.Cancelled
+	case locktable.NotHeld:
+		return client.NotHeld
+	case locktable.SessionUnknown:
+		return client.SessionUnknown
+	case locktable.WindowFull, locktable.Invalid:
+		w.fail("a request is answered with %d", c)
+	}
+	return client.Refused
+}
+
+// waitOver tells the outcome of a wait to who waits for it here.
+func (n *node) waitOver(e locktable.Effect) {
+	name := waitName{e.Session, e.Seq}
+	c := n.waits[name]
+	if c == nil {
+		return
+	}
+	delete(n.waits, name)
+	c.toClient(client.Answer{
+		Life: clientLife(e.Session), Seq: e.Seq, Code: n.w.code(e.Reply.Code), Token: e.Reply.Token, Cluster: n.table.Clock(),
+	})
+}
+
+// attach notes that a connection serves a life.
+func (n *node) attach(c *conn, l client.Life) {
+	if _, ok := c.lives[l]; ok {
+		return
+	}
+	c.lives[l] = struct{}{}
+	c.order = append(c.order, l)
+	life := sessionLife(l)
+	n.attached[life] = append(n.attached[life], c)
+}
+
+// tell sends a message to every connection of a life.
+func (n *node) tell(life session.Life, msg client.Message) {
+	for _, c := range n.attached[life] {
+		c.toClient(msg)
+	}
+	delete(n.attached, life)
+}
+
+// hungUp notes the end of a connection: the KeepAlives it brought go on first, then the report of its end.
+func (n *node) hungUp(c *conn) {
+	c.closed = true
+	n.conns = slices.DeleteFunc(n.conns, func(o *conn) bool { return o == c })
+	n.flushKeepAlives(true)
+	for _, l := range c.order {
+		life := sessionLife(l)
+		if at := slices.Index(n.attached[life], c); at >= 0 {
+			n.attached[life] = slices.Delete(n.attached[life], at, at+1)
+			n.toLeader(disconnectedMsg{life: life})
+		}
+	}
+}
+
+// toLeader sends a message to the leader, if one is known.
+func (n *node) toLeader(msg any) {
+	switch {
+	case n.raft.leading:
+		n.receive(msg)
+	case n.raft.hint >= 0:
+		n.w.send(n.id, n.raft.hint, msg)
+	}
+}
+
+// keep takes a KeepAlive into the next batch: the highest number of each life and connection.
+func (n *node) keep(k keptAlive) {
+	for i := range n.kept {
+		if o := &n.kept[i]; o.life == k.life && o.conn == k.conn {
+			if k.number > o.number {
+				*o = k
+			}
+			return
+		}
+	}
+	if len(n.kept) == 0 {
+		n.batchAt = n.w.now + n.w.opts.Batch
+	}
+	n.kept = append(n.kept, k)
+}
+
+// flushKeepAlives sends the batch, if it is time.
+func (n *node) flushKeepAlives(now bool) {
+	if len(n.kept) == 0 || !now && n.w.now < n.batchAt {
+		return
+	}
+	list := make([]session.KeepAlive, len(n.kept))
+	for i, k := range n.kept {
+		age := (n.local() - k.taken).Truncate(time.Millisecond)
+		list[i] = session.KeepAlive{Life: k.life, Number: k.number, Age: age, From: uint64(n.id)}
+	}
+	n.asked = append(n.asked, n.kept...)
+	n.kept, n.batchAt = nil, never
+	n.toLeader(keepAlivesMsg{list: list})
+}
+
+// handleKeepAlives gives a batch to the Keeper.
+func (n *node) handleKeepAlives(m keepAlivesMsg) {
+	if n.keeper == nil {
+		return
+	}
+	for _, ka := range m.list {
+		n.keeper.KeepAlive(n.local(), ka)
+		if was, ok := n.heard[ka.Life]; ok {
+			n.heard[ka.Life] = max(was, n.awake()-ka.Age)
+		}
+	}
+}
+
+// confirm sends the Keeper's answer to the node that passed the KeepAlive on.
+func (n *node) confirm(a session.Answer) {
+	m := confirmedMsg{answer: a, cluster: n.keeper.Stamp(n.local())}
+	if int(a.From) == n.id {
+		n.receive(m)
+	} else {
+		n.w.send(n.id, int(a.From), m)
+	}
+}
+
+// handleConfirmed passes a confirmation on, or keeps it until its read index is applied.
+func (n *node) handleConfirmed(m confirmedMsg) {
+	n.confirms = append(n.confirms, m)
+	n.release()
+}
+
+// release passes on the confirmations whose read index is applied: after the session's own events, in one stream.
+func (n *node) release() {
+	n.confirms = slices.DeleteFunc(n.confirms, func(m confirmedMsg) bool {
+		if uint64(n.applied) < m.answer.ReadIndex {
+			return false
+		}
+		n.asked = slices.DeleteFunc(n.asked, func(k keptAlive) bool {
+			if k.life != m.answer.Life || k.number != m.answer.Number {
+				return false
+			}
+			k.conn.toClient(client.KeepAliveAnswer{
+				Life: clientLife(k.life), Number: k.number, Code: verdicts[m.answer.Verdict], Cluster: m.cluster,
+			})
+			return true
+		})
+		return true
+	})
+}
+
+var verdicts = map[session.Confirmation]client.Code{
+	session.Renewed: client.Done, session.NotRenewed: client.Retry, session.Unknown: client.SessionUnknown,
+}
+
+// sweep forgets KeepAlives that nobody will answer, and tells the clients when rounds fail.
+func (n *node) sweep() {
+	if len(n.asked) == 0 {
+		return
+	}
+	if age := n.local() - n.asked[0].taken; age > time.Second && n.w.now-n.troubled > time.Second {
+		n.troubled = n.w.now
+		for _, c := range n.conns {
+			c.toClient(client.NoQuorum{})
+		}
+	}
+	n.asked = slices.DeleteFunc(n.asked, func(k keptAlive) bool { return n.local()-k.taken > 10*time.Second })
+}
