@@ -62,6 +62,7 @@ type decoder struct {
 	release Release
 	cancel  Cancel
 	tick    Tick
+	reader  reader
 }
 
 // body is a command that can be read.
@@ -86,8 +87,9 @@ func (d *decoder) decode(data []byte, intern func([]byte) string) (Command, erro
 	if stamp > uint64(Forever) {
 		return nil, fmt.Errorf("%w: kind %d: stamp %d", ErrCommand, data[1], stamp)
 	}
-	r := reader{Cursor: session.NewCursor(data[bodyAt:]), intern: intern}
-	cmd.read(&r)
+	r := &d.reader
+	*r = reader{Cursor: session.NewCursor(data[bodyAt:]), intern: intern}
+	cmd.read(r)
 	if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("%w: kind %d: %w", ErrCommand, data[1], err)
 	}
