@@ -53,7 +53,8 @@ func (l *Log) Load() (raft.State, error) {
 
 // Write makes ws durable with one write and one flush, now and then with a change of segment. All of ws is durable
 // after a crash, or none of it. When the next segment is needed and there is no room for it the error wraps
-// raft.ErrDiskFull and nothing has happened; any other error is final, and all that is called later returns it.
+// raft.ErrDiskFull and nothing has happened; each new try fills the disk's last room with zeros and gives it back, so let
+// some time pass between two. Any other error is final, and all that is called later returns it.
 func (l *Log) Write(ws []raft.Write) error {
 	if err := l.err(); err != nil {
 		return err
