@@ -14,7 +14,7 @@ type StateMachine interface {
 	// Snapshot returns a consistent view of a state at or before the last applied entry, and no older than what Mark
 	// has returned. Taking it must be cheap; reading it may go on while Apply is called.
 	Snapshot() (Snapshot, error)
-	// Restore reads a snapshot whole and makes it durable aside, while the present state stays in use. It may be called
+	// Restore reads a snapshot to io.EOF, without which it is not known to be whole, and makes it durable aside, while the present state stays in use. It may be called
 	// while Apply is called, on another goroutine. An error leaves nothing behind.
 	Restore(mark Mark, r io.Reader) (Installation, error)
 }

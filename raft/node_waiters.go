@@ -68,6 +68,9 @@ func (e *Engine) abandon(reason error) []*Request {
 	return append(e.waiters.queue, reads...)
 }
 
+// busy reports whether proposals are on their way.
+func (e *Engine) busy() bool { return len(e.waiters.queue) > 0 }
+
 // waiters are the requests whose entries are in the log, in its order.
 type waiters struct{ queue []*Request }
 

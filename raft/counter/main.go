@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
 
@@ -55,6 +56,9 @@ func nodeCommand(ctx context.Context, flags *flag.FlagSet, args []string) error 
 	list, err := parseMembers(*members)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + 2) // a flush of the disk holds one; see package raft
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	return runNode(ctx, nodeConfig{*name, *dir, list, *hints, log})
