@@ -120,20 +120,6 @@ func (l *line[T]) all(yield func(*T) bool) {
 	}
 }
 
-// before counts the things whose key is below key.
-func (l *line[T]) before(key uint64) (n int) {
-	end := l.search(key)
-	if l.gaps == 0 {
-		return end - l.head
-	}
-	for _, it := range l.items[l.head:end] {
-		if it.thing != nil {
-			n++
-		}
-	}
-	return n
-}
-
 // previous returns the last thing whose key is below key, or nil.
 func (l *line[T]) previous(key uint64) *T {
 	for i := l.search(key) - 1; i >= l.head; i-- {
