@@ -163,10 +163,11 @@ func (d *logDriver) confirm(t *rapid.T) {
 }
 
 func (d *logDriver) compact(t *rapid.T) {
-	if d.m.stable() <= d.m.base.Index {
+	stable := d.l.stable()
+	if stable <= d.m.base.Index {
 		t.Skip("nothing to compact")
 	}
-	i := d.m.base.Index + 1 + Index(rapid.Uint64Range(0, uint64(d.m.stable()-d.m.base.Index-1)).Draw(t, "up to"))
+	i := d.m.base.Index + 1 + Index(rapid.Uint64Range(0, uint64(stable-d.m.base.Index-1)).Draw(t, "up to"))
 	term, _ := d.m.term(i)
 	d.l.compactTo(Position{i, term})
 	d.m.terms = d.m.terms[i-d.m.base.Index:]
