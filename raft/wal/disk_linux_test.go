@@ -58,7 +58,8 @@ func newExt4(t *testing.T, megabytes int64, options string) ext4 {
 	}
 	command(t, "mkfs.ext4", "-q", "-m", "0", e.image)
 	e.mount(t)
-	t.Cleanup(func() { e.unmount(t) })
+	// A test that has failed may have left files open.
+	t.Cleanup(func() { command(t, "umount", "-l", e.dir) })
 	return e
 }
 
@@ -250,7 +251,7 @@ func TestDiskFullFileSystem(t *testing.T) {
 		"tmpfs": func(t *testing.T) string {
 			dir := t.TempDir()
 			command(t, "mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", dir)
-			t.Cleanup(func() { command(t, "umount", dir) })
+			t.Cleanup(func() { command(t, "umount", "-l", dir) })
 			return dir
 		},
 		"ext4": func(t *testing.T) string { return newExt4(t, 16, "loop,commit=1").dir },
@@ -267,8 +268,12 @@ func TestDiskFullFileSystem(t *testing.T) {
 			}
 			last := raft.Index(0)
 			for err == nil {
-				if err = l.Write([]raft.Write{{Entries: rafttest.Entries(last+1, 1, 1, dataBytes(last+1))}}); err == nil {
-					last++
+				var w raft.Write
+				for i := last + 1; i <= last+20; i++ {
+					w.Entries = append(w.Entries, rafttest.Entries(i, 1, 1, dataBytes(i))...)
+				}
+				if err = l.Write([]raft.Write{w}); err == nil {
+					last += 20
 				}
 			}
 			mustFail(t, "write", err, raft.ErrDiskFull)
