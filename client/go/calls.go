@@ -31,6 +31,8 @@ type call struct {
 	token uint64   // of held
 	seen  []uint64 // what it tells the cluster to have been seen
 
+	awaited bool // it is in unanswered
+
 	given  bool  // the caller gave it up
 	target *call // of a cancel
 	cancel *call // that was sent for it

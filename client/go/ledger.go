@@ -13,7 +13,8 @@ const maxSeen = 64
 //
 //	acked <= seq <= acked + Window
 //	every number up to acked is known, acked+1 is not (or is not given out yet)
-//	bySeq holds the calls of this life that are sent, queued or held; those that are sent are above acked
+//	bySeq holds the calls of this life that are sent, queued or held
+//	every call that is sent is in unanswered, once
 type ledger struct {
 	last    CallID
 	byID    map[CallID]*call
@@ -22,13 +23,14 @@ type ledger struct {
 	gone    int     // calls of the backlog that were given up since it was compacted
 
 	// Of the present life.
-	bySeq  map[uint64]*call
-	seq    uint64 // the last one given out
-	acked  uint64
-	above  map[uint64]struct{} // known numbers above acked
-	seen   []uint64            // waits whose outcome is known, and which no answered request has named yet
-	due    time.Duration       // no request is to be repeated before
-	dueSet bool
+	bySeq      map[uint64]*call
+	seq        uint64 // the last one given out
+	acked      uint64
+	above      map[uint64]struct{} // known numbers above acked
+	seen       []uint64            // waits whose outcome is known, and which no answered request has named yet
+	unanswered []*call             // in the order in which they were sent first; answered ones until the next repeat
+	due        time.Duration       // no request is to be repeated before
+	dueSet     bool
 }
 
 func newLedger() ledger {
@@ -88,9 +90,10 @@ func (l *ledger) number(m *Machine, c *call, s Slot) {
 		return
 	}
 	l.seq++
-	c.seq, c.state, c.tries = l.seq, sent, 0
+	c.seq, c.tries = l.seq, 0
 	c.seen = slices.Clone(l.seen[:min(len(l.seen), maxSeen)])
 	l.bySeq[c.seq] = c
+	l.await(c)
 	if c.target != nil {
 		c.target.cancel = c
 	}
@@ -114,23 +117,34 @@ func (l *ledger) remind(at time.Duration) {
 	}
 }
 
+// await notes that a call is to be repeated until it is answered.
+func (l *ledger) await(c *call) {
+	c.state = sent
+	if !c.awaited {
+		c.awaited = true
+		l.unanswered = append(l.unanswered, c)
+	}
+}
+
 // repeat sends again what was not answered in time, over the other connection if there is one.
 func (l *ledger) repeat(m *Machine) {
 	l.dueSet = false
-	for seq := l.acked + 1; seq <= l.seq; seq++ {
-		c := l.bySeq[seq]
+	l.unanswered = slices.DeleteFunc(l.unanswered, func(c *call) bool {
 		switch {
-		case c == nil || c.state != sent || c.cancel != nil:
+		case c.state != sent || c.cancel != nil:
+			c.awaited = false
+			return true
 		case m.now >= c.again:
 			l.send(m, c, m.links.other(c.slot))
 		default:
 			l.remind(c.again)
 		}
-	}
+		return false
+	})
 }
 
-// moved goes on elsewhere with everything that was sent to, or waits over, a slot that is gone: a repeat of a wait
-// attaches to its place in the queue.
+// moved goes on elsewhere with everything that was sent to, or waits over, a slot that is gone. A wait is asked for again, until
+// that is answered: the repeat attaches to its place in the queue, or tells what became of it.
 func (l *ledger) moved(m *Machine, gone Slot) {
 	best := m.links.best()
 	for _, c := range l.inOrder() {
@@ -138,6 +152,7 @@ func (l *ledger) moved(m *Machine, gone Slot) {
 			continue
 		}
 		c.slot = noSlot
+		l.await(c)
 		if best != noSlot {
 			l.send(m, c, best)
 		}
@@ -202,7 +217,7 @@ func (l *ledger) lose(m *Machine) {
 			l.drop(c)
 		case c.op.Kind == OpAcquire && !c.given:
 			delete(l.bySeq, c.seq)
-			c.state, c.seq = waiting, 0
+			c.state, c.seq, c.awaited = waiting, 0, false
 			next = append(next, c)
 		default:
 			l.finish(m, c, SessionLost, nil)
@@ -218,7 +233,7 @@ func (l *ledger) lose(m *Machine) {
 		}
 	}
 	l.backlog, l.cancels, l.gone = next, nil, 0
-	l.seq, l.acked, l.seen, l.dueSet = 0, 0, nil, false
+	l.seq, l.acked, l.seen, l.unanswered, l.dueSet = 0, 0, nil, nil, false
 	clear(l.above)
 }
 
