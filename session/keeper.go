@@ -56,7 +56,7 @@ type Work struct {
 type Output struct {
 	Round   uint64   // begin a quorum round of this number now, after this call; 0 = none
 	Answers []Answer // send these
-	Expire  []Life   // propose their end, in the Keeper's term only
+	Expire  []Life   // propose their end, in the Keeper's term only, in as many entries as their limit asks for
 	Tick    bool     // propose a tick, in the Keeper's term only
 	Unfit   bool     // the loop was late in more than half of its turns for ten seconds: give leadership away
 	Wake    time.Duration
@@ -196,6 +196,9 @@ func (k *Keeper) RoundDone(round, readIndex uint64) {
 }
 
 func (k *Keeper) add(at time.Duration, terms Terms) {
+	if k.sessions[terms.Life] != nil {
+		return
+	}
 	l := &liveness{terms: terms, deadline: at + terms.TTL, cut: never}
 	l.timer = l.deadline
 	k.sessions[terms.Life] = l

@@ -160,5 +160,13 @@ func (t *Table[H]) Lives() iter.Seq[Terms] {
 	}
 }
 
-// All iterates over all sessions, the dead too, in no order.
-func (t *Table[H]) All() iter.Seq[*Session[H]] { return maps.Values(t.lives) }
+// All iterates over all sessions, the dead too, in the order in which they were opened.
+func (t *Table[H]) All() iter.Seq[*Session[H]] {
+	return func(yield func(*Session[H]) bool) {
+		for _, index := range slices.Sorted(maps.Keys(t.lives)) {
+			if !yield(t.lives[index]) {
+				return
+			}
+		}
+	}
+}

@@ -118,7 +118,12 @@ func (t *Table) refuse(c *client, a *Acquire) (Reply, bool) {
 			continue
 		}
 		if l.limit != a.Limit {
-			return Reply{Code: WrongKind}, true
+			if t.exists(l) {
+				return Reply{Code: WrongKind}, true
+			}
+			t.gather(l)
+			l.limit = a.Limit
+			t.touch(l.crowd)
 		}
 		n, h, w := l.partOf(c, a.Owner)
 		if a.Mode != Slot && h != nil {
@@ -141,6 +146,9 @@ func (t *Table) refuse(c *client, a *Acquire) (Reply, bool) {
 	}
 	return Reply{}, false
 }
+
+// exists reports whether anything in the lock counts. If not, only the records of the dead are left, and the lock is begun anew.
+func (t *Table) exists(l *lock) bool { return t.holders(l).holders > 0 || t.queued(l) > 0 }
 
 // cannotWait answers a request that is not granted now and cannot be queued.
 func (t *Table) cannotWait(c *client, a *Acquire) (Reply, bool) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"github.com/lockd/lockd/session"
 )
@@ -11,7 +12,7 @@ import (
 // A set of changes is full before it outgrows one transaction of the checkpoint's store (about 1.2 MB), whatever one more entry adds.
 const (
 	setRecordsMax = 2000
-	setBytesMax   = 600 << 10
+	setBytesMax   = 500 << 10
 )
 
 // Record is one record of the state. Both slices are never changed.
@@ -190,10 +191,15 @@ func (t *Table) All() Changes {
 			add(a.hold)
 		}
 	}
+	var crowds []*crowd
 	for _, l := range t.locks {
 		if l.crowd != nil {
-			add(l.crowd)
+			crowds = append(crowds, l.crowd)
 		}
+	}
+	slices.SortFunc(crowds, func(a, b *crowd) int { return strings.Compare(a.lock.name, b.lock.name) })
+	for _, c := range crowds {
+		add(c)
 	}
 	for m := range t.memories.order.all {
 		add(m)

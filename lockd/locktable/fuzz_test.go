@@ -3,6 +3,7 @@ package locktable_test
 import (
 	"bytes"
 	"errors"
+	"math"
 	"runtime/metrics"
 	"testing"
 	"time"
@@ -21,14 +22,20 @@ const (
 	fuzzAllocFactor = 16
 )
 
-// allocated returns how many bytes f allocates, about.
+// allocated returns how many bytes f allocates, about: the least of some runs, for the fuzzer itself allocates beside it.
 func allocated(f func()) uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	before := sample[0].Value.Uint64()
-	f()
-	metrics.Read(sample)
-	return sample[0].Value.Uint64() - before
+	least := uint64(math.MaxUint64)
+	for range 5 {
+		sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+		metrics.Read(sample)
+		before := sample[0].Value.Uint64()
+		f()
+		metrics.Read(sample)
+		if least = min(least, sample[0].Value.Uint64()-before); least <= fuzzAllocMax {
+			break
+		}
+	}
+	return least
 }
 
 func checkAllocated(t *testing.T, input int, n uint64) {
@@ -90,7 +97,9 @@ func FuzzApply(f *testing.F) {
 // FuzzLoad: records from anywhere, with the hash that fits them, never panic and never allocate beyond the bound.
 func FuzzLoad(f *testing.F) {
 	all := stateOfEverything(f)
-	join := func(r locktable.Record) ([]byte, uint8) { return append(bytes.Clone(r.Key), r.Value...), uint8(len(r.Key)) }
+	join := func(r locktable.Record) ([]byte, uint8) {
+		return append(bytes.Clone(r.Key), r.Value...), uint8(len(r.Key))
+	}
 	for i, r := range all.Records {
 		one, oneKey := join(r)
 		two, twoKey := join(all.Records[(i*7+3)%len(all.Records)])

@@ -13,7 +13,7 @@ const (
 	LeaseMax          = 30 * 24 * time.Hour
 	SlotsMax          = 1 << 20       // slots of one lock
 	SeenMax           = 64            // waits named as seen in one request
-	ExpireMax         = 400           // lives in one Expire
+	ExpireMax         = 250           // lives in one Expire
 	HoldsMax          = 1_000_000     // holds of one session
 	WaitsMax          = 100_000       // waits of one session, decided but unseen ones counted
 	WaitersMax        = 200_000       // waiters of one lock

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/lockd/lockd/session"
 )
@@ -297,15 +298,17 @@ func (l *Loader) finish() error {
 	t := l.table
 	var left []*crowd
 	for _, k := range t.locks {
-		if k.empty() {
-			return fmt.Errorf("%w: lock %q: nothing is in it", ErrDamaged, k.name)
-		}
-		if k.crowd != nil && k.crowd.left != 0 {
+		if k.crowd != nil && (k.crowd.left != 0 || k.empty()) {
 			left = append(left, k.crowd)
 		}
 	}
-	slices.SortFunc(left, func(a, b *crowd) int { return cmp.Compare(a.left, b.left) })
+	slices.SortFunc(left, func(a, b *crowd) int {
+		return cmp.Or(cmp.Compare(a.left, b.left), strings.Compare(a.lock.name, b.lock.name))
+	})
 	for _, c := range left {
+		if c.lock.empty() {
+			return fmt.Errorf("%w: lock %q: nothing is in it", ErrDamaged, c.lock.name)
+		}
 		t.left.push(c.left, c)
 	}
 	kept := make([]*memory, 0, len(t.memories.byName))

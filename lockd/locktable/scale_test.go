@@ -315,3 +315,79 @@ func TestManyDeadWaitersCountAsGone(t *testing.T) {
 		t.Fatalf("%d living and %d dead sessions", living, dead)
 	}
 }
+
+// The records of the dead on one name are more than one entry may remove, yet the lock is begun anew, as another kind.
+func TestLockOfTheDeadIsBegunAnew(t *testing.T) {
+	r := newRun(t)
+	next := r.open()
+	var dead []session.Life
+	for range 20 {
+		s := r.open()
+		dead = append(dead, s)
+		for range locktable.RecordsPerNameMax {
+			q := r.request(s)
+			a := &locktable.Acquire{Request: q, Names: []string{"x"}, Mode: locktable.Slot, Limit: 5000, Owner: q.Seq}
+			r.want(r.apply(a).Reply.Code, locktable.Granted)
+		}
+	}
+	q := r.request(dead[0])
+	one := &locktable.Acquire{Request: q, Names: []string{"x"}, Mode: locktable.Slot, Limit: 5000, Owner: q.Seq}
+	r.want(r.apply(one).Reply.Code, locktable.TooManyHere)
+	r.want(r.acquire(next, locktable.Exclusive, 0, "x").Code, locktable.WrongKind)
+	r.table.Cut()
+	r.apply(&locktable.Expire{Term: 1, Lives: dead})
+	r.changed()
+	if _, ok := r.table.Lock("x", 1); ok {
+		t.Fatal("the lock exists")
+	}
+	r.want(r.acquire(next, locktable.Exclusive, 0, "x").Code, locktable.Granted)
+	r.changed()
+	r.want(r.acquire(next, locktable.Shared, 0, "x").Code, locktable.Held)
+	r.tickAll()
+	v, ok := r.table.Lock("x", 5)
+	if !ok || v.Held != 1 || v.Limit != 0 || v.Holders[0].Session != next {
+		t.Fatalf("the lock is %+v", v)
+	}
+	store := newStore()
+	all := r.table.All()
+	for _, record := range all.Records {
+		store.records[string(record.Key)] = record.Value
+	}
+	store.last = all
+	store.check(t, r.table)
+}
+
+// Large values count: no entry writes more than its bytes, however few records they are.
+func TestGrantsOfLargeValuesAreSpread(t *testing.T) {
+	r := newRun(t)
+	writer, reader := r.open(), r.open()
+	r.want(r.acquire(writer, locktable.Exclusive, 0, "x").Code, locktable.Granted)
+	const readers = 40
+	for range readers {
+		q := r.request(reader)
+		a := &locktable.Acquire{
+			Request: q, Names: []string{"x"}, Mode: locktable.Shared, Wait: locktable.Forever, Owner: q.Seq,
+			Value: make([]byte, locktable.ValueMax),
+		}
+		r.want(r.apply(a).Reply.Code, locktable.Queued)
+	}
+	r.table.Cut()
+	r.apply(&locktable.Release{Request: r.request(writer), Name: "x", Token: 1})
+	entries := 0
+	for ; ; entries++ {
+		bytes := 0
+		for _, record := range r.table.Cut().Records {
+			bytes += len(record.Key) + len(record.Value)
+		}
+		if bytes > locktable.EntryBytesMax {
+			t.Fatalf("an entry wrote %d bytes", bytes)
+		}
+		if !r.table.Work().Left {
+			break
+		}
+		r.apply(&locktable.Tick{Term: 1})
+	}
+	if v, _ := r.table.Lock("x", 1); v.Held != readers || entries < 2 {
+		t.Fatalf("%d readers came forward in %d entries", v.Held, entries)
+	}
+}

@@ -59,8 +59,9 @@ type Waiter struct {
 type View struct {
 	Name    string
 	Limit   uint32   // of slots; 0 = read-write
-	Holders []Holder // in the order of their tokens
-	Waiters []Waiter // in their order, at most as many as were asked for
+	Holders []Holder // in the order of their tokens, at most as many as were asked for
+	Waiters []Waiter // in their order, likewise
+	Held    int      // how many hold it, nobody's holds counted
 	Queue   int      // how many wait
 	Floor   uint64
 	Newest  uint64
@@ -119,23 +120,26 @@ func (t *Table) CheckToken(name string, token uint64) Check {
 	return check
 }
 
-// Lock returns the lock of this name with at most so many of its waiters; ok tells whether it exists.
-func (t *Table) Lock(name string, waiters int) (v View, ok bool) {
+// Lock returns the lock of this name with the first most of its holders and of its waiters; ok tells whether it exists.
+func (t *Table) Lock(name string, most int) (v View, ok bool) {
 	l := t.locks[name]
-	if l == nil {
+	if l == nil || !t.exists(l) {
 		return View{}, false
 	}
-	v = View{Name: name, Limit: l.limit, Floor: l.floor(), Queue: t.queued(l)}
+	v = View{Name: name, Limit: l.limit, Floor: l.floor(), Held: t.holdersOf(l), Queue: t.queued(l)}
 	if l.crowd == nil {
 		v.Newest = l.sole.token
 		v.Holders = t.viewHold(v.Holders, l.sole)
 	} else {
 		v.Newest, v.Last = l.crowd.newest, l.crowd.last
 		for h := range l.crowd.holders.all {
+			if len(v.Holders) >= most {
+				break
+			}
 			v.Holders = t.viewHold(v.Holders, h)
 		}
 		for w := range l.crowd.queue.all {
-			if len(v.Waiters) >= waiters {
+			if len(v.Waiters) >= most {
 				break
 			}
 			if t.waiting(w) {
@@ -143,7 +147,7 @@ func (t *Table) Lock(name string, waiters int) (v View, ok bool) {
 			}
 		}
 	}
-	return v, len(v.Holders)+v.Queue > 0
+	return v, true
 }
 
 func (t *Table) viewHold(list []Holder, h *hold) []Holder {
@@ -183,7 +187,7 @@ func viewWait(w *wait) Waiter {
 func (t *Table) Names(prefix string) []string {
 	var names []string
 	for name, l := range t.locks {
-		if strings.HasPrefix(name, prefix) && (t.queued(l) > 0 || t.anyBlocks(l)) {
+		if strings.HasPrefix(name, prefix) && t.exists(l) {
 			names = append(names, name)
 		}
 	}
@@ -191,7 +195,18 @@ func (t *Table) Names(prefix string) []string {
 	return names
 }
 
-func (t *Table) anyBlocks(l *lock) bool { return t.holders(l).holders > 0 }
+// holdersOf counts the holds that keep others out.
+func (t *Table) holdersOf(l *lock) (n int) {
+	if l.crowd == nil || !t.unsettled() {
+		return t.holders(l).holders
+	}
+	for h := range l.crowd.holders.all {
+		if t.blocks(h) {
+			n++
+		}
+	}
+	return n
+}
 
 // Wait returns the outcome of a wait of a living session, Queued while it is undecided; ok tells whether it is known.
 func (t *Table) Wait(life session.Life, seq uint64) (r Reply, ok bool) {
