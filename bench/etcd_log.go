@@ -16,6 +16,7 @@ import (
 
 const (
 	etcdSegmentBytes = 16 << 20
+	etcdSegments     = 3         // used in turn: more than etcdKeep entries
 	etcdRecordHead   = 4 + 4 + 1 // length, sum, kind
 
 	etcdRecordHard  = 1
@@ -25,9 +26,11 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // etcdLog is a plain log: records of protobuf with sums, one write and one fdatasync for each save, in segments that
-// are filled with zeros ahead of their use, as raft/wal does it for our own system. It is never read back.
+// are filled with zeros ahead of their use and then used again, as raft/wal does it for our own system. It is never
+// read back.
 type etcdLog struct {
 	dir    string
+	used   []*os.File // oldest first
 	file   *os.File
 	offset int64
 	buf    []byte
@@ -50,12 +53,12 @@ func openEtcdLog(dir string) (*etcdLog, error) {
 	return l, l.roll()
 }
 
-// prepare makes segments until the log is closed, one ahead.
+// prepare makes the segments, one ahead of its use.
 func (l *etcdLog) prepare() {
 	zeros := make([]byte, 1<<20)
-	for n := 1; ; n++ {
+	for n := range etcdSegments {
 		var s preparedSegment
-		s.file, s.err = os.Create(filepath.Join(l.dir, fmt.Sprintf("%08d.log", n)))
+		s.file, s.err = os.Create(filepath.Join(l.dir, fmt.Sprintf("%08d.log", n+1)))
 		for at := int64(0); at < etcdSegmentBytes && s.err == nil; at += int64(len(zeros)) {
 			if _, s.err = s.file.WriteAt(zeros, at); s.err == nil {
 				s.err = syscall.Fdatasync(int(s.file.Fd()))
@@ -75,12 +78,15 @@ func (l *etcdLog) prepare() {
 // roll goes on in the next segment.
 func (l *etcdLog) roll() error {
 	if l.file != nil {
-		if err := l.file.Close(); err != nil {
-			return err
-		}
+		l.used = append(l.used, l.file)
+	}
+	l.offset = 0
+	if len(l.used) == etcdSegments {
+		l.file, l.used = l.used[0], l.used[1:]
+		return nil
 	}
 	s := <-l.next
-	l.file, l.offset = s.file, 0
+	l.file = s.file
 	return s.err
 }
 
@@ -129,8 +135,11 @@ func (l *etcdLog) record(kind byte, m proto.Message) error {
 func (l *etcdLog) close() error {
 	close(l.stop)
 	l.wg.Wait()
-	if l.file == nil {
-		return nil
+	var errs []error
+	for _, f := range append(l.used, l.file) {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
 	}
-	return l.file.Close()
+	return errors.Join(errs...)
 }

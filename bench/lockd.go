@@ -71,7 +71,7 @@ func startLockdNode(dir string, l net.Listener, id raft.PeerID, config raft.Conf
 		var n *raft.Node
 		n, err = raft.Start(raft.NodeOptions{
 			Core:    raft.Options{ID: id, Seed: uint64(id.Node)},
-			Storage: log, Transport: network, Machine: lockdMachine{m},
+			Storage: log, Transport: network, Machine: &lockdMachine{machine: m},
 		})
 		if err == nil {
 			return n, nil
@@ -109,10 +109,14 @@ func (c *lockdCluster) close() error {
 	return errors.Join(errs...)
 }
 
-// lockdMachine is the state machine that raft drives. It lives in memory alone, so its mark never moves.
-type lockdMachine struct{ *machine }
+// lockdMachine is the state machine that raft drives. It says that each state is durable at once, so that the log is
+// compacted and its segments are used again, as in a node that has run for a while.
+type lockdMachine struct {
+	*machine
+	mark raft.Mark // guarded by machine.mu
+}
 
-func (m lockdMachine) Apply(b raft.Batch) {
+func (m *lockdMachine) Apply(b raft.Batch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range b.Entries {
@@ -120,12 +124,17 @@ func (m lockdMachine) Apply(b raft.Batch) {
 			m.add(e.Data())
 		}
 	}
+	m.mark = raft.Mark{Position: b.Entries[len(b.Entries)-1].Position(), Config: b.Config}
 }
 
-func (lockdMachine) Mark() raft.Mark { return raft.Mark{} }
+func (m *lockdMachine) Mark() raft.Mark {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mark
+}
 
-func (lockdMachine) Snapshot() (raft.Snapshot, error) { return nil, errNoSnapshots }
+func (*lockdMachine) Snapshot() (raft.Snapshot, error) { return nil, errNoSnapshots }
 
-func (lockdMachine) Restore(raft.Mark, io.Reader) (raft.Installation, error) {
+func (*lockdMachine) Restore(raft.Mark, io.Reader) (raft.Installation, error) {
 	return nil, errNoSnapshots
 }
