@@ -36,7 +36,7 @@ func (*dict) Restore(raft.Mark, io.Reader) (raft.Installation, error) {
 func Example() {
 	ctx, network := context.Background(), memnet.New(1)
 	dir, _ := os.MkdirTemp("", "example-")
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	var config raft.Config
 	for id := raft.NodeID(1); id <= 3; id++ {
 		config.Voters = append(config.Voters, raft.Peer{ID: raft.PeerID{Node: id}})
@@ -56,7 +56,7 @@ func Example() {
 			fmt.Println(err)
 			return
 		}
-		defer node.Close()
+		defer func() { _ = node.Close() }()
 		nodes, dicts = append(nodes, node), append(dicts, d)
 	}
 

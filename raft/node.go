@@ -52,8 +52,7 @@ type Node struct {
 
 	disk, apply, read lane
 	snapshots         sync.WaitGroup
-	ctx               context.Context // ends streams; see Close
-	cancel            context.CancelCauseFunc
+	cancel            context.CancelCauseFunc // ends streams
 	stop              chan struct{}
 	closing           sync.Once
 	done              chan struct{} // the loop has ended
@@ -79,14 +78,15 @@ func Start(o NodeOptions) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.ctx, n.cancel = context.WithCancelCause(context.Background()) //nolint:forbidigo // a node outlives the call that starts it
+	ctx, cancel := context.WithCancelCause(context.Background()) //nolint:forbidigo // a node outlives the call that starts it
+	n.cancel = cancel
 	n.disk, n.apply, n.read = newLane(), newLane(), newLane()
 	n.events.wake = make(chan struct{}, 1)
 	if err := o.Transport.Start(handler{n}); err != nil {
 		return nil, fmt.Errorf("raft: start transport: %w", err)
 	}
 	o.Transport.SetPeers(n.engine.Config().Peers())
-	n.wg.Go(n.loop)
+	n.wg.Go(func() { n.loop(ctx) })
 	n.wg.Go(n.disk.run)
 	n.wg.Go(n.apply.run)
 	n.wg.Go(n.read.run)

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -10,8 +11,8 @@ import (
 // slowWrite is when a write to the log is worth telling.
 const slowWrite = 500 * time.Millisecond
 
-// loop owns the engine. It never runs code of the user's and never waits for anything but its inbox and the time.
-func (n *Node) loop() {
+// loop owns the engine; ctx ends the streams it starts. It never runs code of the user's and never waits for anything but its inbox and the time.
+func (n *Node) loop(ctx context.Context) {
 	defer close(n.done)
 	defer n.shut()
 	timer := time.NewTimer(0)
@@ -33,7 +34,7 @@ func (n *Node) loop() {
 		if now >= n.engine.Deadline() {
 			n.engine.Wake(now)
 		}
-		n.do(n.engine.Turn(now))
+		n.do(ctx, n.engine.Turn(now))
 		timer.Reset(min(n.engine.Deadline()-now, time.Hour))
 	}
 	err := n.engine.fatal
@@ -58,7 +59,7 @@ func (n *Node) feed(in inputs, now time.Duration) {
 }
 
 // do hands out the work of a turn.
-func (n *Node) do(w Work) {
+func (n *Node) do(ctx context.Context, w Work) {
 	if len(w.Send) > 0 {
 		n.opt.Transport.Send(w.Send)
 	}
@@ -78,7 +79,7 @@ func (n *Node) do(w Work) {
 		n.read.put(func() { n.fetch(f) })
 	}
 	for _, o := range w.Snapshots {
-		n.snapshots.Go(func() { n.sendSnapshot(o) })
+		n.snapshots.Go(func() { n.sendSnapshot(ctx, o) })
 	}
 	for _, made := range w.Discard {
 		n.snapshots.Go(made.Discard)
@@ -171,19 +172,19 @@ func (n *Node) fetch(f Fetch) {
 	n.report(func(e *Engine, now time.Duration) { e.FetchDone(now, f, entries, err) })
 }
 
-func (n *Node) sendSnapshot(o SnapshotOrder) {
-	index, err := n.stream(o)
+func (n *Node) sendSnapshot(ctx context.Context, o SnapshotOrder) {
+	index, err := n.stream(ctx, o)
 	n.events.snapshot(o.To, true, err)
 	n.report(func(e *Engine, now time.Duration) { e.SnapshotDone(now, o, index, err) })
 }
 
-func (n *Node) stream(o SnapshotOrder) (Index, error) {
+func (n *Node) stream(ctx context.Context, o SnapshotOrder) (Index, error) {
 	s, err := n.opt.Machine.Snapshot()
 	if err != nil {
 		return 0, fmt.Errorf("take snapshot: %w", err)
 	}
 	mark := s.Mark()
 	head := SnapshotHeader{From: n.opt.Core.ID, To: o.To, Term: o.Term, Session: o.Session, Mark: mark}
-	err = n.opt.Transport.SendSnapshot(n.ctx, head, s)
+	err = n.opt.Transport.SendSnapshot(ctx, head, s)
 	return mark.Index, errors.Join(err, s.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -241,7 +242,7 @@ func TestL10LearnerCatchesUpUnderLoad(t *testing.T) {
 	peak := peakMemory(t)
 	close(stop)
 	wg.Wait()
-	waitSame(ctx, t, append(nodes, newcomer))
+	waitSame(ctx, t, slices.Concat(nodes, []*bulkNode{newcomer}))
 	if n := snapshots.Load(); n != 1 {
 		t.Errorf("%d snapshots were sent, want 1", n)
 	}
@@ -260,7 +261,7 @@ func promote(ctx context.Context, t *testing.T, leader *raft.Node, peer raft.Pee
 			t.Fatal(err)
 		}
 		next := s.Config
-		next.Voters, next.Learners = append(next.Voters[:len(next.Voters):len(next.Voters)], peer), nil
+		next.Voters, next.Learners = append(slices.Clip(next.Voters), peer), nil
 		_, err = leader.Reconfigure(ctx, s.Config.Index, next)
 		if err == nil {
 			return

@@ -215,6 +215,8 @@ func (c *cluster) close() {
 // leader waits until a node leads and returns it.
 func (c *cluster) leader() *member {
 	c.t.Helper()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
 	for range 1000 {
 		for _, m := range c.members {
 			if m.node == nil || m.node.Err() != nil {
@@ -224,7 +226,7 @@ func (c *cluster) leader() *member {
 				return m
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-poll.C
 	}
 	c.t.Fatal("no leader")
 	return nil
