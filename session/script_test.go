@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			w.t = t
 			w.out.Reset()
-			for _, line := range strings.Split(d.Input, "\n") {
+			for line := range strings.SplitSeq(d.Input, "\n") {
 				fmt.Fprintf(&w.out, "%s\n", line)
 				w.line(strings.Fields(line))
 			}
@@ -106,7 +106,7 @@ func (w *world) line(a []string) {
 		w.round = 0
 	case "start":
 		var living []session.Terms
-		for _, name := range strings.Split(strings.Join(a[1:], ""), ",") {
+		for name := range strings.SplitSeq(strings.Join(a[1:], ""), ",") {
 			if name != "" {
 				living = append(living, w.terms(name))
 			}
@@ -189,7 +189,9 @@ func (w *world) turn() {
 		w.keeper.RoundDone(w.round, w.read)
 	}
 	out := w.keeper.Output(w.now, w.applied, w.work)
-	say := func(format string, args ...any) { fmt.Fprintf(&w.out, "  %s "+format+"\n", append([]any{w.now}, args...)...) }
+	say := func(format string, args ...any) {
+		fmt.Fprintf(&w.out, "  %s "+format+"\n", append([]any{w.now}, args...)...)
+	}
 	for _, a := range out.Answers {
 		verdict := [...]string{session.Renewed: "renewed", session.NotRenewed: "not renewed", session.Unknown: "unknown"}[a.Verdict]
 		say("%s %d from %d: %s at %d", w.name(a.Life), a.Number, a.From, verdict, a.ReadIndex)

@@ -44,6 +44,7 @@ func (t *Table) judge(c *client, seq uint64) (reply Reply, run bool) {
 		}
 	case session.TooFar:
 		return Reply{Code: WindowFull}, false
+	case session.Stale:
 	}
 	return Reply{Code: Stale}, false
 }
@@ -182,32 +183,32 @@ func (t *Table) admitsAll(a *Acquire) bool {
 	return true
 }
 
-func (a *Acquire) wellFormed() bool {
-	for i, name := range a.Names {
-		if !validName(name) || slices.Contains(a.Names[:i], name) {
+func (c *Acquire) wellFormed() bool {
+	for i, name := range c.Names {
+		if !validName(name) || slices.Contains(c.Names[:i], name) {
 			return false
 		}
 	}
-	switch a.Mode {
+	switch c.Mode {
 	case Exclusive, Shared:
-		if a.Limit != 0 {
+		if c.Limit != 0 {
 			return false
 		}
 	case Slot:
-		if a.Limit == 0 || a.Limit > SlotsMax {
+		if c.Limit == 0 || c.Limit > SlotsMax {
 			return false
 		}
 	default:
 		return false
 	}
-	lease := a.LeaseTTL != 0
-	return len(a.Names) > 0 && a.Seq > 0 && (a.Wait <= WaitMax || a.Wait == Forever) && a.Delay <= DelayMax &&
-		(!a.Reentrant || len(a.Names) == 1 && !lease && a.Mode != Slot) &&
-		(!lease || within(a.LeaseTTL, LeaseMin, LeaseMax) && a.LeaseID != session.ID{}) &&
-		len(a.Value) <= ValueMax && len(a.Metadata) <= session.MetadataMax
+	lease := c.LeaseTTL != 0
+	return len(c.Names) > 0 && c.Seq > 0 && (c.Wait <= WaitMax || c.Wait == Forever) && c.Delay <= DelayMax &&
+		(!c.Reentrant || len(c.Names) == 1 && !lease && c.Mode != Slot) &&
+		(!lease || leaseLong(c.LeaseTTL) && c.LeaseID != session.ID{}) &&
+		len(c.Value) <= ValueMax && len(c.Metadata) <= session.MetadataMax
 }
 
-func within(d, low, high time.Duration) bool { return low <= d && d <= high }
+func leaseLong(ttl time.Duration) bool { return LeaseMin <= ttl && ttl <= LeaseMax }
 
 // validName reports whether a name is UTF-8 of 1 to NameMax bytes without control characters.
 func validName(name string) bool {

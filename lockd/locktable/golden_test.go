@@ -42,7 +42,7 @@ func TestGoldenRecords(t *testing.T) {
 	w := newWorld(t)
 	datadriven.RunTest(t, "testdata/golden/records.txt", func(t *testing.T, d *datadriven.TestData) string {
 		w.t = t
-		for _, line := range strings.Split(d.Input, "\n") {
+		for line := range strings.SplitSeq(d.Input, "\n") {
 			w.line(line)
 		}
 		all := w.table.All()
@@ -61,7 +61,7 @@ func goldenBytes(t testing.TB, file string) (all [][]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(string(text), "\n") {
+	for line := range strings.SplitSeq(string(text), "\n") {
 		if b, err := hex.DecodeString(strings.TrimSpace(line)); err == nil && len(b) > 8 {
 			all = append(all, b)
 		}

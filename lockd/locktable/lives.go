@@ -8,8 +8,8 @@ import (
 )
 
 func (t *Table) open(q *Open) Reply {
-	if !within(q.TTL, session.TTLMin, session.TTLMax) || q.Grace != 0 && !within(q.Grace, session.TTLMin, q.TTL) ||
-		len(q.Metadata) > session.MetadataMax {
+	if q.TTL < session.TTLMin || q.TTL > session.TTLMax || len(q.Metadata) > session.MetadataMax ||
+		q.Grace != 0 && (q.Grace < session.TTLMin || q.Grace > q.TTL) {
 		return Reply{Code: Invalid}
 	}
 	c, fresh := t.sessions.Open(t.index, q.ID, q.TTL, q.Grace, slices.Clone(q.Metadata))

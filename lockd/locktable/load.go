@@ -21,7 +21,6 @@ type Loader struct {
 	table *Table
 	holds []loadedHold
 	waits []loadedWait
-	hash  session.Hash
 }
 
 // loadedHold is a hold whose names are not resolved yet.
@@ -42,8 +41,8 @@ func NewLoader(index, term uint64, meta []byte) (*Loader, error) {
 	t := NewTable()
 	t.index, t.term = index, term
 	c := session.NewCursor(meta)
-	if v := c.Byte(); v != metaVersion && !c.Failed() {
-		return nil, fmt.Errorf("%w: meta: version %d is unknown", ErrDamaged, v)
+	if err := version(&c); err != nil {
+		return nil, fmt.Errorf("%w: meta: %w", ErrDamaged, err)
 	}
 	t.clock, t.counter = c.Duration(), c.Uint64()
 	c.Fixed(t.incarnation[:])
@@ -102,8 +101,8 @@ func numbers(key []byte, n ...*uint64) error {
 	return nil
 }
 
-func version(c *session.Cursor, want byte) error {
-	if v := c.Byte(); v != want && !c.Failed() {
+func version(c *session.Cursor) error {
+	if v := c.Byte(); v != recordVersion && !c.Failed() {
 		return fmt.Errorf("version %d is unknown", v)
 	}
 	return nil
@@ -133,7 +132,7 @@ func readNames(c *session.Cursor) []string {
 
 func (l *Loader) readHold(key []byte, c session.Cursor) (row, error) {
 	h := &hold{}
-	if err := cmp.Or(numbers(key, &h.token), version(&c, holdVersion)); err != nil {
+	if err := cmp.Or(numbers(key, &h.token), version(&c)); err != nil {
 		return nil, err
 	}
 	loaded := loadedHold{hold: h}
@@ -162,7 +161,7 @@ func (l *Loader) readHold(key []byte, c session.Cursor) (row, error) {
 func (l *Loader) readWait(key []byte, c session.Cursor) (row, error) {
 	w := &wait{}
 	loaded := loadedWait{wait: w}
-	if err := cmp.Or(numbers(key, &loaded.session, &w.seq), version(&c, waitVersion)); err != nil {
+	if err := cmp.Or(numbers(key, &loaded.session, &w.seq), version(&c)); err != nil {
 		return nil, err
 	}
 	w.place = c.Uint64()
@@ -184,7 +183,7 @@ func (l *Loader) readWait(key []byte, c session.Cursor) (row, error) {
 }
 
 func (l *Loader) readLock(name string, c session.Cursor) (row, error) {
-	if err := version(&c, lockVersion); err != nil {
+	if err := version(&c); err != nil {
 		return nil, err
 	}
 	k := &lock{name: name, limit: uint32(c.Uint(SlotsMax))}
@@ -200,7 +199,7 @@ func (l *Loader) readLock(name string, c session.Cursor) (row, error) {
 }
 
 func (l *Loader) readMemory(name string, c session.Cursor) (row, error) {
-	if err := version(&c, memoryVersion); err != nil {
+	if err := version(&c); err != nil {
 		return nil, err
 	}
 	m := &memory{name: name, ending: Ending{How: How(c.Byte()), Token: c.Uint64()}, key: c.Uint64()}

@@ -19,7 +19,7 @@ var howNames = [...]string{
 }
 
 // String returns how it ended, in words.
-func (h How) String() string { return nameAt(howNames[:], int(h)) }
+func (how How) String() string { return nameAt(howNames[:], int(how)) }
 
 var validityNames = [...]string{Valid: "valid", Past: "stale", Free: "free"}
 

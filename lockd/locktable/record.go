@@ -7,24 +7,18 @@ import (
 	"github.com/lockd/lockd/session"
 )
 
-// Each record begins with the version of its kind.
-const (
-	metaVersion   = 1
-	holdVersion   = 1
-	waitVersion   = 1
-	lockVersion   = 1
-	memoryVersion = 1
-)
+// recordVersion is the first byte of every record.
+const recordVersion = 1
 
-func (h *holdings) state() *rowState { return &h.row }
-func (h *holdings) exists() bool     { return !h.gone }
-func (h *holdings) size() int        { return h.client.RecordSize() }
+func (s *holdings) state() *rowState { return &s.row }
+func (s *holdings) exists() bool     { return !s.gone }
+func (s *holdings) size() int        { return s.client.RecordSize() }
 
-func (h *holdings) appendKey(b []byte) []byte {
-	return appendKey64(b, keySession, h.client.Life().Index)
+func (s *holdings) appendKey(b []byte) []byte {
+	return appendKey64(b, keySession, s.client.Life().Index)
 }
 
-func (h *holdings) appendValue(b []byte) []byte { return h.client.AppendRecord(b) }
+func (s *holdings) appendValue(b []byte) []byte { return s.client.AppendRecord(b) }
 
 func (h *hold) state() *rowState          { return &h.row }
 func (h *hold) exists() bool              { return !h.gone }
@@ -43,7 +37,7 @@ func (h *hold) size() int {
 
 func (h *hold) appendValue(b []byte) []byte {
 	x := h.more()
-	b = append(b, holdVersion, byte(h.mode))
+	b = append(b, recordVersion, byte(h.mode))
 	b = binary.AppendUvarint(b, h.index)
 	b = binary.AppendUvarint(b, sessionIndex(h.client))
 	b = binary.AppendUvarint(b, h.owner)
@@ -90,7 +84,7 @@ func (w *wait) size() int {
 }
 
 func (w *wait) appendValue(b []byte) []byte {
-	b = append(b, waitVersion)
+	b = append(b, recordVersion)
 	b = binary.AppendUvarint(b, w.place)
 	b = session.AppendBool(b, w.outcome.Code != 0)
 	if w.outcome.Code != 0 {
@@ -119,7 +113,7 @@ func (c *crowd) size() int        { return 48 + len(c.lock.name) }
 func (c *crowd) appendKey(b []byte) []byte { return append(append(b, keyLock), c.lock.name...) }
 
 func (c *crowd) appendValue(b []byte) []byte {
-	b = append(b, lockVersion)
+	b = append(b, recordVersion)
 	b = binary.AppendUvarint(b, uint64(c.lock.limit))
 	b = binary.AppendUvarint(b, c.floor)
 	b = binary.AppendUvarint(b, c.newest)
@@ -134,13 +128,13 @@ func (m *memory) size() int                 { return 32 + len(m.name) }
 func (m *memory) appendKey(b []byte) []byte { return append(append(b, keyMemory), m.name...) }
 
 func (m *memory) appendValue(b []byte) []byte {
-	b = append(b, memoryVersion, byte(m.ending.How))
+	b = append(b, recordVersion, byte(m.ending.How))
 	b = binary.AppendUvarint(b, m.ending.Token)
 	return binary.AppendUvarint(b, m.key)
 }
 
 func (t *Table) appendMeta(b []byte) []byte {
-	b = append(b, metaVersion)
+	b = append(b, recordVersion)
 	b = session.AppendDuration(b, t.clock)
 	b = binary.AppendUvarint(b, t.counter)
 	b = append(b, t.incarnation[:]...)

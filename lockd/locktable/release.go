@@ -72,10 +72,9 @@ func (t *Table) cancel(q *Cancel) Reply {
 		// Not seen yet: it overtook its target, which must not run when it comes.
 		reply = t.keep(c, q.Target, Reply{Code: Cancelled})
 	}
-	switch reply.Code {
-	case Granted:
+	if reply.Code == Granted {
 		t.undo(c, q.Name, reply.Token)
-	case Reentered:
+	} else if reply.Code == Reentered {
 		reply = t.undoEntering(c, q, reply.Token)
 	}
 	return t.keep(c, q.Seq, reply)
@@ -144,7 +143,7 @@ func (t *Table) lease(name string, id session.ID, token uint64) *hold {
 }
 
 func (t *Table) renewLease(q *RenewLease) Reply {
-	if !within(q.TTL, LeaseMin, LeaseMax) {
+	if !leaseLong(q.TTL) {
 		return Reply{Code: Invalid}
 	}
 	h := t.lease(q.Name, q.ID, q.Token)
@@ -171,7 +170,7 @@ func (t *Table) releaseLease(q *ReleaseLease) Reply {
 
 // takeLease hands a lease on. It is a grant that passes the queue, since the locks never come free.
 func (t *Table) takeLease(q *TakeLease) Reply {
-	if !within(q.TTL, LeaseMin, LeaseMax) || len(q.Metadata) > session.MetadataMax || q.NewID == q.ID || q.NewID == (session.ID{}) {
+	if !leaseLong(q.TTL) || len(q.Metadata) > session.MetadataMax || q.NewID == q.ID || q.NewID == (session.ID{}) {
 		return Reply{Code: Invalid}
 	}
 	old := t.lease(q.Name, q.ID, q.Token)

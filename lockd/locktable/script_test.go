@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,7 +36,7 @@ func TestScripts(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			w.t = t
 			var out strings.Builder
-			for _, line := range strings.Split(d.Input, "\n") {
+			for line := range strings.SplitSeq(d.Input, "\n") {
 				fmt.Fprintf(&out, "%s\n", w.line(strings.TrimSpace(line)))
 			}
 			return out.String()
@@ -78,7 +79,7 @@ type args struct {
 
 func parse(line string) args {
 	a := args{pairs: make(map[string]string)}
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		if key, value, ok := strings.Cut(word, "="); ok {
 			a.pairs[key] = value
 		} else {
@@ -88,14 +89,7 @@ func parse(line string) args {
 	return a
 }
 
-func (a args) has(word string) bool {
-	for _, w := range a.words {
-		if w == word {
-			return true
-		}
-	}
-	return false
-}
+func (a args) has(word string) bool { return slices.Contains(a.words, word) }
 
 func (w *world) number(s string) uint64 {
 	w.t.Helper()
@@ -226,7 +220,7 @@ func (w *world) command(a args) locktable.Command {
 		return &locktable.Close{Session: w.life(a.words[1])}
 	case "expire":
 		e := &locktable.Expire{Term: w.termOf(a)}
-		for _, name := range strings.Split(a.words[1], ",") {
+		for name := range strings.SplitSeq(a.words[1], ",") {
 			e.Lives = append(e.Lives, w.life(name))
 		}
 		return e
@@ -251,7 +245,7 @@ func (w *world) requestCommand(a args) locktable.Command {
 	w.t.Helper()
 	q := locktable.Request{Session: w.life(a.words[1]), Seq: w.number(a.words[2]), Acked: w.number(a.pairs["acked"])}
 	if seen := a.pairs["seen"]; seen != "" {
-		for _, s := range strings.Split(seen, ",") {
+		for s := range strings.SplitSeq(seen, ",") {
 			q.Seen = append(q.Seen, w.number(s))
 		}
 	}
