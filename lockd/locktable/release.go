@@ -72,10 +72,11 @@ func (t *Table) cancel(q *Cancel) Reply {
 		// Not seen yet: it overtook its target, which must not run when it comes.
 		reply = t.keep(c, q.Target, Reply{Code: Cancelled})
 	}
+	if reply.Code == Reentered {
+		reply = t.undoEntering(c, q, reply.Token)
+	}
 	if reply.Code == Granted {
 		t.undo(c, q.Name, reply.Token)
-	} else if reply.Code == Reentered {
-		reply = t.undoEntering(c, q, reply.Token)
 	}
 	return t.keep(c, q.Seq, reply)
 }
