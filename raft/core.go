@@ -262,8 +262,13 @@ func (c *Core) ballot(m Message, v Vote) {
 // config returns the configuration in force: the latest in the log, committed or not.
 func (c *Core) config() Config { return c.configs[len(c.configs)-1] }
 
-// promotable reports whether this node may stand for election.
-func (c *Core) promotable() bool { return c.config().IsVoter(c.opt.ID) && !c.log.reset }
+// promotable reports whether this node may stand for election. A voter that a change removes is needed until the change
+// is committed: it may be the only one that has the change's entry (thesis, section 4.2.2).
+func (c *Core) promotable() bool {
+	n := len(c.configs) - 1
+	voter := c.configs[n].IsVoter(c.opt.ID) || n > 0 && c.configs[n].Index > c.commit && c.configs[n-1].IsVoter(c.opt.ID)
+	return voter && !c.log.reset
+}
 
 // diskStalled reports whether a write has waited for the disk for too long.
 func (c *Core) diskStalled() bool {
