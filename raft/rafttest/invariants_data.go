@@ -12,15 +12,13 @@ func (c *checker) sent(n *Node, m raft.Message) {
 		if b.Pre {
 			return
 		}
-		if c.votes[ballot{n.id, m.Term}] != n.id {
-			w.Fail("%v asks for votes in term %d before its own is durable", n, m.Term)
-		}
+		c.voted(n, m.Term, n.id)
 	case raft.VoteReply:
 		switch {
 		case b.Pre:
 			return // promises nothing
 		case b.Granted:
-			c.granted(n, m)
+			c.voted(n, m.Term, m.To)
 		}
 	case raft.AppendReply:
 		if b.OK && m.Term == ledger.hard.Term && b.Match > ledger.last() {
@@ -38,16 +36,16 @@ func (c *checker) sent(n *Node, m raft.Message) {
 	}
 }
 
-// granted: a vote is durable when it leaves. It is as good if a later term is: the node can never vote in this one again.
-func (c *checker) granted(n *Node, m raft.Message) {
-	b := ballot{n.id, m.Term}
+// voted: a vote is durable when it leaves. It is as good if a later term is: the node can never vote in this one again.
+func (c *checker) voted(n *Node, term raft.Term, to raft.PeerID) {
+	b := ballot{n.id, term}
 	have, ok := c.votes[b]
-	if !ok && n.store.ledger.hard.Term > m.Term {
-		c.votes[b] = m.To
+	if !ok && n.store.ledger.hard.Term > term {
+		c.votes[b] = to
 		return
 	}
-	if have != m.To {
-		c.world.Fail("%v grants %v a vote in term %d; the durable vote is for %v", n, m.To, m.Term, have)
+	if have != to {
+		c.world.Fail("%v votes for %v in term %d; the durable vote is for %v", n, to, term, have)
 	}
 }
 

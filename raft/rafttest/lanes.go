@@ -80,7 +80,7 @@ func (n *Node) answer(done []*raft.Request) {
 // written ends a job of writing.
 func (n *Node) written() {
 	if left := n.store.stalledTill - n.world.now; left > 0 {
-		n.after(left, "written", n.written)
+		n.after(min(left, 20*time.Millisecond), "written", n.written) // the stall may end early
 		return
 	}
 	job := n.disk

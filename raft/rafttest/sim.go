@@ -113,7 +113,8 @@ func (s *Sim) recover() error {
 	for _, n := range s.places {
 		s.heal(n)
 	}
-	bound := 40*s.Swarm.Election + 20*time.Second
+	// A window of one message of one entry is slow, so who lags far behind gets more time.
+	bound := 40*s.Swarm.Election + 20*time.Second + time.Duration(s.lag())*10*brief
 	if err := s.await("a leader", 20*s.Swarm.Election, func() error {
 		if n := w.Leader(); n == nil || !n.ready() {
 			return fmt.Errorf("the leader is %v", n)
@@ -146,6 +147,14 @@ func (s *Sim) heal(n *Node) {
 	if !n.Running() {
 		s.start(n)
 	}
+}
+
+// lag returns how many entries the slowest node lacks.
+func (s *Sim) lag() (entries raft.Index) {
+	for _, n := range s.places {
+		entries = max(entries, s.World.check.commit.Index-min(s.World.check.commit.Index, n.store.ledger.last()))
+	}
+	return entries
 }
 
 func (s *Sim) answered() int {

@@ -93,6 +93,9 @@ func DrawSwarm(seed uint64) Swarm {
 		Alone:      r.IntN(4) == 0,
 	}
 	s.Election = s.Heartbeat * pick[time.Duration](r, 6, 10, 16)
+	if r.IntN(8) > 0 { // else an election may take longer than the patience of the next candidate
+		s.Election = max(s.Election, 6*(s.Network.Delay+2*s.Network.Jitter+s.Times.Sync+s.Times.Loop))
+	}
 	for _, f := range faults {
 		if r.IntN(3) == 0 {
 			s.Faults[f.name] = true
