@@ -125,6 +125,18 @@ disk: ## tests on real bad disks (power cuts, a full file system); needs root
 	@$(call must-match,^TestDisk,./raft/wal/)
 	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^TestDisk' -timeout=$(TIMEOUT) ./raft/wal/
 
+.PHONY: kill
+kill: ## kill -9 the leader of three processes under load: KILLS=50
+	LOCKD_KILLS=$(or $(KILLS),50) $(GO) test -count=1 -v -run '^TestKillLeader' -timeout=2h ./raft/counter/
+
+.PHONY: overload
+overload: ## three processes under four times the load the processors can bear, with pauses: TIME=10m
+	LOCKD_OVERLOAD=$(or $(TIME),10m) $(GO) test -count=1 -v -run '^TestOverload' -timeout=24h ./raft/counter/
+
+.PHONY: snapshot
+snapshot: ## a snapshot of 1 GiB to a new learner while proposals go on
+	LOCKD_SNAPSHOT_BYTES=1073741824 $(GO) test -count=1 -v -run '^TestL10LearnerCatchesUpUnderLoad' -timeout=1h ./raft/
+
 ## Programs.
 
 .PHONY: run

@@ -81,7 +81,9 @@ func runNode(ctx context.Context, c nodeConfig) error {
 	if err != nil {
 		return errors.Join(err, log.Close())
 	}
-	network, err := tcp.New(tcp.Options{Cluster: clusterID(c.members), Self: id, Listen: self.raft, Logger: c.log})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	network, err := openNetwork(c, self.raft, id, cancel)
 	if err != nil {
 		return errors.Join(err, log.Close())
 	}
@@ -106,6 +108,18 @@ func runNode(ctx context.Context, c nodeConfig) error {
 		return errors.Join(err, network.Close(), log.Close())
 	}
 	return errors.Join(serve(ctx, self.http, &server{node, machine, c.members}), node.Close())
+}
+
+// openNetwork listens for the other nodes. A node that is a copy of one that runs must end: they would vote twice.
+func openNetwork(c nodeConfig, address string, id raft.PeerID, end context.CancelCauseFunc) (*tcp.Transport, error) {
+	return tcp.New(tcp.Options{
+		Cluster: clusterID(c.members), Self: id, Listen: address, Logger: c.log,
+		Events: tcp.Events{Refused: func(r tcp.RefusedError) {
+			if r.Code == tcp.CodeClone {
+				end(fmt.Errorf("another process runs with a copy of this data directory: %w", &r))
+			}
+		}},
+	})
 }
 
 // openLog opens the log of a directory, or begins one under an incarnation of its own.
@@ -203,6 +217,9 @@ func serve(ctx context.Context, address string, s *server) error {
 	err = h.Close()
 	if e := <-failed; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(err, cause)
 	}
 	return errors.Join(err, s.node.Err())
 }
