@@ -78,6 +78,17 @@ func (w *world) leader() *node {
 	return nil
 }
 
+// deposed reports whether a node believes to lead and a majority has heard of a newer term.
+func (w *world) deposed(n *node) bool {
+	newer := 0
+	for _, o := range w.nodes {
+		if o.raft.term > n.raft.term {
+			newer++
+		}
+	}
+	return newer > len(w.nodes)/2
+}
+
 func (w *world) crash(n *node, d time.Duration) {
 	if !n.up {
 		return

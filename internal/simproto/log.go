@@ -19,7 +19,7 @@ type ticket struct {
 // raft is what a node knows of consensus. Term, vote and the synced part of the log survive a crash.
 type raft struct {
 	term    uint64
-	log     []*entry // index 1 is log[0]
+	log     []*entry // index 1 is log[0]; its array is shared with others, unless the node leads
 	synced  int      // entries that a crash leaves
 	commit  int      // as far as the node knows
 	leading bool     // it believes so
@@ -109,6 +109,7 @@ func (n *node) follow(term uint64, leader int) {
 func (n *node) lead(term uint64) {
 	r := &n.raft
 	r.term, r.leading, r.hint = term, true, n.id
+	r.log = slices.Clip(r.log)
 	r.match = make([]int, len(n.w.nodes))
 	r.rounds = nil
 	n.w.tracef("node %d leads term %d with a log of %d, %d committed", n.id, term, len(r.log), n.w.truth.committed())
@@ -120,7 +121,7 @@ func (n *node) lead(term uint64) {
 // appendEntries adds to the leader's own log and replicates it.
 func (n *node) appendEntries(entries ...*entry) {
 	r := &n.raft
-	r.log = append(r.log[:len(r.log):len(r.log)], entries...)
+	r.log = append(r.log, entries...)
 	n.sync(r.log)
 	n.broadcast(0)
 }
@@ -177,7 +178,7 @@ func (n *node) handleAppend(m appendMsg) {
 			return
 		}
 		// What follows in the own log is older than the leader's, or the leader would be older than it.
-		r.log = append(r.log[:k:k], m.log[k:]...)
+		r.log = slices.Clip(m.log)
 		n.sync(m.log)
 	}
 	r.commit = max(r.commit, min(m.commit, len(m.log)))

@@ -29,6 +29,7 @@ type node struct {
 	disk    disk
 	keeper  *session.Keeper
 	heard   map[session.Life]time.Duration // as leader: when each was heard of last, without what was skipped
+	doomed  map[session.Life]struct{}      // as leader: whose end it has proposed
 	beatAt  time.Duration
 	unfit   bool
 
@@ -154,18 +155,21 @@ type lateProposal struct{ data []byte }
 
 func (n *node) startKeeper(term uint64) {
 	n.keeper = session.NewKeeper(term, n.local())
-	n.heard = map[session.Life]time.Duration{}
+	n.heard, n.doomed = map[session.Life]time.Duration{}, map[session.Life]struct{}{}
 	n.plan(n.w.now)
 }
 
 func (n *node) stepDown() {
 	n.raft.leading, n.raft.rounds = false, nil
-	n.keeper, n.heard = nil, nil
+	n.keeper, n.heard, n.doomed = nil, nil, nil
 }
 
 // duties are what the leader does at the end of a turn.
 func (n *node) duties() {
 	w := n.w
+	if w.deposed(n) {
+		w.stats.Faults["stale leader"]++
+	}
 	out := n.keeper.Output(n.local(), uint64(n.applied), n.table.Work())
 	if out.Round != 0 {
 		n.beginRound(out.Round)

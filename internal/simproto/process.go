@@ -75,6 +75,9 @@ func (p *process) start() {
 func (p *process) kill() {
 	p.w.tracef("process %d dies", p.id)
 	p.alive = false
+	if p.clock.still {
+		p.clock.start(p.w.now)
+	}
 	p.boot++
 	p.holds = nil
 	for _, c := range p.conns {
@@ -109,12 +112,12 @@ func (p *process) pause(d time.Duration, clockToo bool) {
 	p.w.tracef("process %d stops for %v, clock too: %t", p.id, d, clockToo)
 	boot := p.boot
 	p.w.after(d, func() {
+		if p.boot != boot || !p.alive {
+			return
+		}
 		var missed time.Duration
 		if p.clock.still {
 			missed = p.clock.start(p.w.now)
-		}
-		if p.boot != boot || !p.alive {
-			return
 		}
 		waiting := p.inbox
 		p.inbox = nil

@@ -84,12 +84,11 @@ func (t *truth) apply(index int, e *entry) {
 	if clock, now := t.table.Clock(), t.w.now; clock > now+now/100+time.Millisecond {
 		t.w.fail("cluster time %v is ahead of real time", clock)
 	}
-	// The reply of a request is checked first: what it did happened before what followed from it, but for the ends of
-	// sessions, which a command of a client brings about only by Close.
-	t.reply(cmd, applied.Reply)
+	// The effects come first: what time has to do is done before the command, and what a grant is the reply to follows it.
 	for _, effect := range applied.Effects {
 		t.effect(effect)
 	}
+	t.reply(cmd, applied.Reply)
 	t.beliefs()
 }
 
@@ -304,6 +303,10 @@ func (t *truth) confirmed(a session.Answer) {
 
 // expiring checks that a leader that expires a session was awake for its whole TTL without hearing of it.
 func (t *truth) expiring(n *node, life session.Life) {
+	if _, again := n.doomed[life]; again {
+		return // proposed before, and not applied here yet
+	}
+	n.doomed[life] = struct{}{}
 	heard, ok := n.heard[life]
 	if !ok {
 		t.w.fail("node %d expires %v, of which it knows nothing", n.id, life)

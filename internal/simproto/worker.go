@@ -1,6 +1,7 @@
 package simproto
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -103,7 +104,8 @@ func (wk *worker) abandon(now time.Duration, id client.CallID) {
 	}
 	wk.p.w.stats.Faults["abandoned"]++
 	wk.p.forget(id)
-	if err := wk.p.machine.Abandon(now, id); err != nil {
+	// It may be lost in this very moment: Lost tells.
+	if err := wk.p.machine.Abandon(now, id); err != nil && !errors.Is(err, client.ErrNotACall) {
 		wk.p.w.fail("process %d gives up call %d: %v", wk.p.id, id, err)
 	}
 }

@@ -1,7 +1,6 @@
 package simproto
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -37,27 +36,37 @@ type event struct {
 	do    func()
 }
 
+func (e event) before(o event) bool { return e.at < o.at || e.at == o.at && e.order < o.order }
+
+// queue is a binary heap of events.
 type queue []event
 
-func (q queue) Len() int { return len(q) }
-func (q queue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].order < q[j].order
-}
-func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any) {
-	e, ok := x.(event)
-	if !ok {
-		panic(fmt.Sprintf("not an event: %T", x))
-	}
+func (q *queue) push(e event) {
 	*q = append(*q, e)
+	h := *q
+	for i := len(h) - 1; i > 0 && h[i].before(h[(i-1)/2]); i = (i - 1) / 2 {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+	}
 }
 
-func (q *queue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*q = old[:len(old)-1]
-	return e
+func (q *queue) pop() event {
+	h := *q
+	first, last := h[0], len(h)-1
+	h[0], h[last] = h[last], event{}
+	h = h[:last]
+	*q = h
+	for i := 0; 2*i+1 < last; {
+		child := 2*i + 1
+		if child+1 < last && h[child+1].before(h[child]) {
+			child++
+		}
+		if !h[child].before(h[i]) {
+			break
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+	return first
 }
 
 // after plans an event.
@@ -65,16 +74,13 @@ func (w *world) after(d time.Duration, do func()) { w.at(w.now+d, do) }
 
 func (w *world) at(at time.Duration, do func()) {
 	w.order++
-	heap.Push(&w.queue, event{at: max(at, w.now), order: w.order, do: do})
+	w.queue.push(event{at: max(at, w.now), order: w.order, do: do})
 }
 
 // run lets the events happen until the time, or until something is wrong.
 func (w *world) run(until time.Duration) {
 	for w.err == nil && len(w.queue) > 0 && w.queue[0].at <= until {
-		e, ok := heap.Pop(&w.queue).(event)
-		if !ok {
-			panic("the queue holds events only")
-		}
+		e := w.queue.pop()
 		if w.stalled++; e.at > w.now {
 			w.now, w.stalled = e.at, 0
 		}
