@@ -73,11 +73,11 @@ type Tick struct {
 // Incarnate begins an incarnation of the cluster: at its birth, after a restore, after a recovery. Every session there is
 // ends, leases stay, tokens start from Seed (or 2^42 above the old counter, whichever is higher), and nothing is granted for
 // Wait, or for the longest TTL among the sessions and at least a minute if Wait is negative. The first incarnation of an
-// empty table waits for nothing.
+// empty table waits for nothing. A repeat of the incarnation there is changes nothing.
 type Incarnate struct {
 	Header
-	Incarnation [16]byte
-	Seed        uint64 // from TokenSeed, at most SeedMax
+	Incarnation [16]byte // not zero
+	Seed        uint64   // from TokenSeed, at most SeedMax
 	Wait        time.Duration
 }
 

@@ -14,6 +14,8 @@ func (t *Table) fireDue() {
 func (t *Table) fire(a *alarm) {
 	t.now = max(t.now, a.at)
 	switch h := a.hold; {
+	case h == nil && !a.wait.client.Alive():
+		t.dropWait(a.wait) // it ended with its session
 	case h == nil:
 		t.giveUp(a.wait, TimedOut)
 	case h.extra.nobody != NotEnded:

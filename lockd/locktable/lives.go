@@ -80,8 +80,14 @@ func (t *Table) endOf(h *hold) (How, time.Duration) {
 	return Expired, h.more().until
 }
 
-// incarnate begins an incarnation of the cluster.
+// incarnate begins an incarnation of the cluster, once: a repeat of the one there is changes nothing.
 func (t *Table) incarnate(q *Incarnate) Reply {
+	if q.Incarnation == [16]byte{} {
+		return Reply{Code: Invalid}
+	}
+	if q.Incarnation == t.incarnation {
+		return Reply{Code: OK, Token: t.counter}
+	}
 	first := t.counter == 0 && t.incarnation == [16]byte{}
 	seed := q.Seed
 	if !first {
