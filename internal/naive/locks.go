@@ -1,6 +1,7 @@
 package naive
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -279,38 +280,57 @@ func (m *Model) changed(names []string) {
 
 // Ends.
 
+// deadline is something that ends at a cluster time.
+type deadline struct {
+	at           time.Duration
+	index, token uint64
+	end          func()
+}
+
 // fireDue ends what is due, one after another in the order of (deadline, index, token), each at its own time.
 func (m *Model) fireDue() {
 	for {
-		var at time.Duration = m.clock
-		var first *hold
-		var firstWait *wait
-		for _, h := range m.holds {
-			if h.client == nil && h.until <= m.clock && (first == nil || h.until < at || h.until == at && h.index < first.index) {
-				first, at = h, h.until
-			}
-		}
-		for _, w := range m.waits {
-			due := w.outcome.Code == 0 && w.until <= m.clock && w.client.how == locktable.NotEnded
-			if due && (first == nil && firstWait == nil || w.until < at || w.until == at && first != nil && w.index < first.index) {
-				first, firstWait, at = nil, w, w.until
-			}
-		}
-		if first == nil && firstWait == nil {
+		due := m.deadlines()
+		due = slices.DeleteFunc(due, func(d deadline) bool { return d.at > m.clock })
+		if len(due) == 0 {
 			break
 		}
-		m.now = max(m.now, at)
-		switch {
-		case firstWait != nil:
-			m.giveUp(firstWait, locktable.TimedOut)
-		case first.nobody != locktable.NotEnded:
-			m.end(first, first.nobody, at)
-		default:
-			m.end(first, locktable.Expired, at)
-		}
+		first := slices.MinFunc(due, func(a, b deadline) int {
+			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.index, b.index), cmp.Compare(a.token, b.token))
+		})
+		m.now = max(m.now, first.at)
+		first.end()
 		m.promoteFreed()
 	}
 	m.now = m.clock
+}
+
+func (m *Model) deadlines() []deadline {
+	var list []deadline
+	for _, h := range m.holds {
+		if h.client == nil {
+			how := locktable.Expired
+			if h.nobody != locktable.NotEnded {
+				how = h.nobody
+			}
+			list = append(list, deadline{h.until, h.index, h.token, func() { m.end(h, how, h.until) }})
+		}
+	}
+	for _, w := range m.waits {
+		if w.outcome.Code == 0 && w.until != locktable.Forever {
+			list = append(list, deadline{w.until, w.index, 0, func() { m.timeOut(w) }})
+		}
+	}
+	return list
+}
+
+// timeOut ends a wait whose limit has passed. One of a dead session was over before.
+func (m *Model) timeOut(w *wait) {
+	if w.client.how != locktable.NotEnded {
+		m.drop(w)
+		return
+	}
+	m.giveUp(w, locktable.TimedOut)
 }
 
 // end ends a hold as of the cluster time at. If it ended badly, it stays as nobody's until its lock-delay is over.

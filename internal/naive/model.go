@@ -14,6 +14,7 @@ type Model struct {
 	clock          time.Duration
 	now            time.Duration // the clock, or the time of the deadline that is firing
 	embargo        time.Duration
+	incarnation    [16]byte
 
 	sessions []*client // in the order in which they were opened, the dead until they are collected
 	locks    []*lock
@@ -212,7 +213,13 @@ func (m *Model) tick() {
 }
 
 func (m *Model) incarnate(c *locktable.Incarnate) locktable.Reply {
-	first := m.counter == 0 && m.index == 1
+	switch c.Incarnation {
+	case [16]byte{}:
+		return locktable.Reply{Code: locktable.Invalid}
+	case m.incarnation:
+		return locktable.Reply{Code: locktable.OK, Token: m.counter}
+	}
+	first := m.counter == 0 && m.incarnation == [16]byte{}
 	seed := c.Seed
 	if !first {
 		seed = max(seed, m.counter+1<<42)
@@ -232,7 +239,7 @@ func (m *Model) incarnate(c *locktable.Incarnate) locktable.Reply {
 		}
 		m.embargo = max(m.embargo, sum(m.clock, pause))
 	}
-	m.counter = seed
+	m.counter, m.incarnation = seed, c.Incarnation
 	for _, s := range m.sessions {
 		if s.how == locktable.NotEnded {
 			s.how, s.at = locktable.Forgotten, m.clock
