@@ -98,12 +98,15 @@ func readBy(n *Node) string {
 	return ReadOnFollower
 }
 
+// refusals are the answers that a Coverage counts, but for a *NotLeaderError.
+var refusals = []error{
+	raft.ErrUnknown, raft.ErrTransferring, raft.ErrTermOver, raft.ErrNoState, raft.ErrDiskFull,
+	raft.ErrConfigChanged, raft.ErrConfigPending, raft.ErrNotCaughtUp,
+}
+
 // refusal names an error for the Coverage.
 func refusal(err error) string {
-	for _, known := range []error{
-		raft.ErrUnknown, raft.ErrTransferring, raft.ErrTermOver, raft.ErrNoState, raft.ErrDiskFull, raft.ErrBusy,
-		raft.ErrConfigChanged, raft.ErrConfigPending, raft.ErrNotCaughtUp, raft.ErrBadTarget,
-	} {
+	for _, known := range refusals {
 		if errors.Is(err, known) {
 			return "refused: " + strings.TrimPrefix(known.Error(), "raft: ")
 		}

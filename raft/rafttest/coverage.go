@@ -44,6 +44,37 @@ const (
 
 func (c Coverage) hit(what string) { c[what]++ }
 
+// Expected returns what a large set of seeds must meet at least once each.
+func Expected() []string {
+	want := []string{
+		FaultCut, FaultLoss, FaultDuplicate, FaultReorder, FaultHint,
+		CrashInWrite, PowerCut, FatalStop, Retired,
+		PlaceWritten, PlaceApplied, PlaceInstalled, PlaceCompacted, PlaceReceived,
+		Compacted, Fetched, AppliedFromDisk, SnapshotSent, SnapshotFailed, Installed, Transferred,
+		LearnerAdded, LearnerRemoved, LearnerPromoted, VoterRemoved, VoterDemoted, VoterReplaced, EnteredJoint, LeftJoint,
+		LedStateless, ReadOnLeader, ReadOnFollower,
+	}
+	for _, f := range faults {
+		want = append(want, f.name)
+	}
+	for _, refused := range refusals {
+		want = append(want, refusal(refused))
+	}
+	for _, t := range [][2]raft.Role{
+		{raft.Follower, raft.PreCandidate},
+		{raft.PreCandidate, raft.Candidate},
+		{raft.PreCandidate, raft.Follower},
+		{raft.Candidate, raft.Leader},
+		{raft.Candidate, raft.PreCandidate},
+		{raft.Candidate, raft.Follower},
+		{raft.Leader, raft.Follower},
+		{raft.Follower, raft.Candidate}, // asked to by the leader
+	} {
+		want = append(want, transition(t[0], t[1]))
+	}
+	return want
+}
+
 // Add adds the counts of another Coverage.
 func (c Coverage) Add(other Coverage) {
 	for what, n := range other {

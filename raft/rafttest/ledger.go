@@ -155,7 +155,7 @@ func (l *Ledger) Compact(upTo raft.Index) (raft.Position, error) {
 	}
 	l.base.Position = l.entries[n-1].Position()
 	l.origin = l.chains[n-1]
-	l.entries, l.chains = slices.Clone(l.entries[n:]), slices.Clone(l.chains[n:])
+	l.entries, l.chains = l.entries[n:], l.chains[n:]
 	return l.base.Position, nil
 }
 

@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/lockd/lockd/raft"
@@ -52,7 +53,12 @@ func Run(s Swarm) Report {
 	return report
 }
 
-func (s *Sim) run() error {
+func (s *Sim) run() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: at %v: panic: %v\n%s", ErrViolation, s.World.now, r, debug.Stack())
+		}
+	}()
 	if err := s.found(); err != nil {
 		return err
 	}

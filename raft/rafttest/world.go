@@ -61,7 +61,9 @@ type World struct {
 	events eventHeap
 	seq    uint64
 	steps  int
-	err    error
+	// instant counts the events of one moment.
+	instant int
+	err     error
 
 	net   *Network
 	nodes map[raft.PeerID]*Node // all that ever were
@@ -141,7 +143,7 @@ func (w *World) schedule(e event) {
 func (w *World) Run(until time.Duration) error {
 	for w.err == nil && len(w.events) > 0 && w.events[0].at <= until {
 		e := w.events.pop()
-		w.now = max(w.now, e.at)
+		w.progress(e.at)
 		if e.node != nil && e.node.life != e.life {
 			continue
 		}
@@ -153,6 +155,18 @@ func (w *World) Run(until time.Duration) error {
 		w.now = max(w.now, until)
 	}
 	return w.err
+}
+
+// progress moves time on. If it stands still for ever, something goes round in circles.
+func (w *World) progress(to time.Duration) {
+	const many = 100_000
+	if to > w.now {
+		w.now, w.instant = to, 0
+		return
+	}
+	if w.instant++; w.instant > many {
+		w.Fail("time stands still: %d events", many)
+	}
 }
 
 // Fail ends the World, for the first violation that is found.
