@@ -298,16 +298,17 @@ func (e *Engine) feedDisk(now time.Duration) {
 	if e.diskBusy || e.fatal != nil {
 		return
 	}
-	if len(e.queue) > 0 {
-		if e.full && now < e.fullTill {
-			return
-		}
+	if len(e.queue) > 0 && (!e.full || now >= e.fullTill) {
 		e.writing, e.queue = e.queue, nil
 		e.work.Write, e.diskBusy = e.writing, true
 		e.work.Idle = !slices.ContainsFunc(e.writing, func(w Write) bool { return !w.Empty() })
 		return
 	}
-	if i := e.keep.compact(e.core); i > 0 && e.install == nil {
+	least := e.keep.step()
+	if e.full {
+		least = 1 // the writes that wait may find room afterwards
+	}
+	if i := e.keep.compact(e.core, least); i > 0 && e.install == nil {
 		e.work.Compact, e.diskBusy = i, true
 	}
 }

@@ -209,9 +209,10 @@ func (k *retention) count(ws []Write) {
 	}
 }
 
-// compact returns up to where the log can go now, or zero if it is not worth it. What a peer needs that gets a snapshot
-// is kept without a bound, as it would never catch up otherwise; what a slow peer lacks, within the options.
-func (k *retention) compact(c *Core) Index {
+// compact returns up to where the log can go now, or zero if that is less than so many entries. What a peer needs that
+// gets a snapshot is kept without a bound, as it would never catch up otherwise; what a slow peer lacks, within the
+// options.
+func (k *retention) compact(c *Core, least Index) Index {
 	must, want := c.KeepFrom()
 	keep := max(want, c.log.last-min(c.log.last, Index(k.opt.KeepEntries))+1)
 	drop := 0
@@ -222,7 +223,7 @@ func (k *retention) compact(c *Core) Index {
 		}
 	}
 	i := min(k.durable, must-1, keep-1, c.log.stable())
-	if i < max(k.asked, c.log.base.Index)+k.step() {
+	if i < max(k.asked, c.log.base.Index)+least {
 		return 0
 	}
 	k.asked = i

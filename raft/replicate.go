@@ -174,12 +174,13 @@ func (c *Core) SnapshotSent(now time.Duration, o SnapshotOrder, index Index, err
 
 // KeepFrom returns the first entry that peers which get, or have just got, a snapshot will need: the log must be kept
 // from there, or they never catch up with a cluster that is at work. It is far in the future if there are none. The
-// second result is the first entry that the slowest other peer lacks.
+// second result is the first entry that the slowest other peer lacks; a node that does not lead cannot know it, and says
+// zero, as it may have to bring that peer up when it leads.
 func (c *Core) KeepFrom() (must, want Index) {
 	must, want = ^Index(0), ^Index(0)
 	l, ok := c.role.(*leader)
 	if !ok {
-		return must, want
+		return must, 0
 	}
 	for _, p := range l.peers {
 		alive := c.now < p.heard+4*c.opt.ElectionTimeout
