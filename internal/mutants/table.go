@@ -45,16 +45,17 @@ func find(root string) ([]mutant, error) {
 		return nil, err
 	}
 	names := make(map[string]string)
+	var misfits []error // all at once: a change of the source moves many
 	for _, m := range all {
 		if first, ok := names[m.name]; ok {
-			return nil, fmt.Errorf("%s: mutant %s stands in %s already", m.where, m.name, first)
+			misfits = append(misfits, fmt.Errorf("%s: mutant %s stands in %s already", m.where, m.name, first))
 		}
 		names[m.name] = m.where
 		if _, err := m.apply(root); err != nil {
-			return nil, err
+			misfits = append(misfits, err)
 		}
 	}
-	return all, nil
+	return all, errors.Join(misfits...)
 }
 
 func isModule(dir string) bool {
