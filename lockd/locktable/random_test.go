@@ -151,6 +151,7 @@ func TestRebuiltTableGoesOnAlike(t *testing.T) {
 					c.lives = append(c.lives, e.Session)
 				}
 			}
+			checkLocks(t, live)
 			store.cut(t, rebuilt)
 			if c.pick(10) == 0 {
 				rebuilt = store.load(t)
@@ -161,5 +162,32 @@ func TestRebuiltTableGoesOnAlike(t *testing.T) {
 			}
 		}
 		store.check(t, rebuilt)
+	}
+}
+
+// checkLocks: no two holders that exclude each other, and no lock that is free while its first waiter wants nothing else.
+func checkLocks(t *testing.T, table *locktable.Table) {
+	t.Helper()
+	work := table.Work()
+	_, embargo := table.Incarnation()
+	for _, name := range table.Names("") {
+		v, ok := table.Lock(name, 100)
+		if !ok {
+			t.Fatalf("%s is listed and does not exist", name)
+		}
+		for _, h := range v.Holders {
+			if h.Mode == locktable.Exclusive && v.Held != 1 || (h.Mode == locktable.Slot) != (v.Limit > 0) {
+				t.Fatalf("the holders of %s: %+v", name, v.Holders)
+			}
+			if got := table.CheckToken(name, h.Token).Validity == locktable.Valid; got != (h.Ended == locktable.NotEnded) {
+				t.Fatalf("token %d of %s is valid: %t, and its hold %s", h.Token, name, got, h.Ended)
+			}
+		}
+		if v.Limit > 0 && v.Held > int(v.Limit) {
+			t.Fatalf("%s has %d holders", name, v.Held)
+		}
+		if v.Held == 0 && v.Queue > 0 && len(v.Waiters[0].Names) == 1 && !work.Left && work.Clock >= embargo {
+			t.Fatalf("%s is free, and %+v waits", name, v.Waiters[0])
+		}
 	}
 }
