@@ -391,3 +391,41 @@ func TestGrantsOfLargeValuesAreSpread(t *testing.T) {
 		t.Fatalf("%d readers came forward in %d entries", v.Held, entries)
 	}
 }
+
+// A set of changes that is cut when it is full fits into one transaction of the checkpoint's store.
+func TestFullSetFitsOneTransaction(t *testing.T) {
+	const transaction = 1_260_000
+	r := newRun(t)
+	rng := rand.New(rand.NewPCG(3, 3))
+	var lives []session.Life
+	for range 50 {
+		lives = append(lives, r.open())
+	}
+	seqs := make(map[session.Life]uint64)
+	cuts := 0
+	for cuts < 40 {
+		l := lives[rng.IntN(len(lives))]
+		seqs[l] = seqs[l]%session.WindowMax + 1
+		q := locktable.Request{Session: l, Seq: seqs[l]} // nothing is acknowledged: results pile up, then come from memory
+		value := make([]byte, rng.IntN(2)*rng.IntN(locktable.ValueMax))
+		name := fmt.Sprint("n/", rng.IntN(400))
+		if rng.IntN(3) > 0 {
+			r.apply(&locktable.Acquire{Request: q, Names: []string{name}, Mode: locktable.Exclusive, Value: value, Owner: q.Seq})
+		} else if v, ok := r.table.Lock(name, 1); ok {
+			q.Session = v.Holders[0].Session
+			r.apply(&locktable.SetValue{Request: q, Name: name, Token: v.Newest, Value: value})
+		}
+		if !r.table.Full() {
+			continue
+		}
+		cuts++
+		bytes := 0
+		for _, record := range r.table.Cut().Records {
+			bytes += len(record.Key) + len(record.Value)
+		}
+		if bytes > transaction {
+			t.Fatalf("a full set of changes has %d bytes", bytes)
+		}
+		lives[rng.IntN(len(lives))] = r.open()
+	}
+}
