@@ -25,6 +25,7 @@ type plan struct {
 	rounds      int
 	warmup      time.Duration
 	window      time.Duration
+	patience    time.Duration // to wait for a quiet machine before each measurement
 	dir         string
 	profileDir  string
 	profileKind string
@@ -50,8 +51,8 @@ func (p plan) run(ctx context.Context, w io.Writer) ([]measurement, error) {
 				if err != nil {
 					return all, fmt.Errorf("round %d, %s with %d proposers: %w", round+1, s.name, n, err)
 				}
-				fmt.Fprintf(w, "round %d  %-16s %5d proposers  %8.0f/s  p50 %7.3f ms  p99 %7.3f ms  %6.2f CPU s/100k\n",
-					round+1, s.name, n, m.Rate(), millis(m.P50), millis(m.P99), m.CPUPer100k())
+				fmt.Fprintf(w, "round %d  %-16s %5d proposers  %8.0f/s  p50 %7.3f ms  p99 %7.3f ms  %6.2f CPU s/100k  others %.1f CPUs\n",
+					round+1, s.name, n, m.Rate(), millis(m.P50), millis(m.P99), m.CPUPer100k(), m.Others)
 				all = append(all, m)
 			}
 		}
@@ -96,6 +97,9 @@ func (p plan) spawn(ctx context.Context, round int, s system, proposers int) (ou
 	}
 	input, err := json.Marshal(job)
 	if err != nil {
+		return outcome{}, err
+	}
+	if err := awaitQuiet(ctx, p.patience); err != nil {
 		return outcome{}, err
 	}
 	return runChild(ctx, input, p.warmup+p.window+time.Minute)

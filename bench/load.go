@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -33,6 +31,7 @@ type outcome struct {
 	Allocs     float64       // per proposal, on the whole process
 	AllocBytes float64       // per proposal
 	PeakRSS    int64         // bytes
+	Others     float64       // CPUs that the rest of the machine used in the window, its kernel threads included
 	Applied    uint64        // by each node, the warm-up included
 }
 
@@ -206,6 +205,7 @@ func (l *load) watch(ctx context.Context, profile profile) (out outcome, err err
 	out = outcome{
 		Window: l.to - l.from, CPU: after.cpu - before.cpu, PeakRSS: after.peak,
 		Allocs: float64(after.allocs - before.allocs), AllocBytes: float64(after.bytes - before.bytes),
+		Others: max(0, (after.machine-before.machine-after.cpu+before.cpu).Seconds()/(l.to-l.from).Seconds()),
 	}
 	return out, stop()
 }
@@ -235,25 +235,4 @@ func (l *load) latencies(out *outcome) {
 	out.P99 = time.Duration(all[len(all)*99/100])
 	out.Allocs /= float64(len(all))
 	out.AllocBytes /= float64(len(all))
-}
-
-// usage is what this process has used so far.
-type usage struct {
-	cpu           time.Duration
-	peak          int64 // bytes
-	allocs, bytes uint64
-}
-
-func used() (usage, error) {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return usage{}, fmt.Errorf("getrusage: %w", err)
-	}
-	return usage{
-		cpu:    time.Duration(r.Utime.Nano() + r.Stime.Nano()),
-		peak:   r.Maxrss << 10, // Linux counts in KiB
-		allocs: m.Mallocs, bytes: m.TotalAlloc,
-	}, nil
 }

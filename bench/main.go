@@ -35,6 +35,7 @@ func compare(ctx context.Context, args []string) error {
 	flags.IntVar(&p.rounds, "rounds", 3, "how often every cell is measured")
 	flags.DurationVar(&p.warmup, "warmup", time.Second, "load before the measured window")
 	seconds := flags.Float64("seconds", 3, "length of the measured window")
+	flags.DurationVar(&p.patience, "patience", 0, "how long to wait for an idle machine before each measurement")
 	flags.StringVar(&p.dir, "dir", "", "where data lies while it is needed; default the directory for temporary files")
 	jsonFile := flags.String("json", "", "write everything measured to this file")
 	flags.StringVar(&p.profileDir, "profile", "", "write profiles of our own system to this directory")

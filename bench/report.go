@@ -129,15 +129,16 @@ func cpu(m measurement) float64  { return m.CPUPer100k() }
 func (r report) print(w io.Writer) {
 	fmt.Fprintf(w, "%s; %d CPUs, %s; kernel %s; %s; load before: %s; %d rounds of %v\n\n", r.Host.Time.Format(time.RFC3339),
 		r.Host.CPUs, r.Host.Model, r.Host.Kernel, r.Host.Go, r.Host.Load, r.Rounds, r.Window)
-	fmt.Fprintln(w, "| proposers | system | proposals/s: median | best | worst | p50 ms | p99 ms | CPU s/100k | allocs | RSS MiB | ours: × rate | × p50 | × CPU |")
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(w, "| proposers | system | proposals/s: median | best | worst | p50 ms | p99 ms | CPU s/100k | allocs | RSS MiB | other CPUs | ours: × rate | × p50 | × CPU |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	cells := r.cells()
 	for _, c := range cells {
 		rates := c.of(rate)
-		fmt.Fprintf(w, "| %d | %s | **%.0f** | %.0f | %.0f | %.3f | %.2f | %.2f | %.1f | %.0f | ", c.proposers, c.system,
+		fmt.Fprintf(w, "| %d | %s | **%.0f** | %.0f | %.0f | %.3f | %.2f | %.2f | %.1f | %.0f | %.1f | ", c.proposers, c.system,
 			median(rates), slices.Max(rates), slices.Min(rates), median(c.of(p50)), median(c.of(p99)), median(c.of(cpu)),
 			median(c.of(func(m measurement) float64 { return m.Allocs })),
-			median(c.of(func(m measurement) float64 { return float64(m.PeakRSS) / (1 << 20) })))
+			median(c.of(func(m measurement) float64 { return float64(m.PeakRSS) / (1 << 20) })),
+			median(c.of(func(m measurement) float64 { return m.Others })))
 		i := slices.IndexFunc(cells, func(o cell) bool { return o.system == systems[0].name && o.proposers == c.proposers })
 		if i < 0 || c.system == systems[0].name {
 			fmt.Fprintln(w, "| | |")
