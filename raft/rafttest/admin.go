@@ -39,6 +39,9 @@ func (s *Sim) reconfigure() {
 	if w.chance(0.02) {
 		base--
 	}
+	if w.chance(0.3) {
+		w.After(w.about(w.opt.Times.Sync+w.opt.Network.Delay), "administrator in a hurry", s.reconfigure)
+	}
 	l.Reconfigure(base, next, func(r *raft.Request) {
 		if r.Err != nil {
 			w.cover.hit(refusal(r.Err))

@@ -279,7 +279,9 @@ func (s *Sim) fillDisk(lasts time.Duration) bool {
 	return true
 }
 
-func (s *Sim) transfer(time.Duration) bool {
+// transfer asks for a hand-over. Now and then the leader hears nothing more from then on, the election of its successor
+// included.
+func (s *Sim) transfer(lasts time.Duration) bool {
 	l := s.World.Leader()
 	if l == nil || l.paused {
 		return false
@@ -289,5 +291,8 @@ func (s *Sim) transfer(time.Duration) bool {
 		to = s.anyone().id
 	}
 	l.Transfer(to)
+	if s.World.chance(0.3) {
+		s.cut(lasts, func(_, to *Node) bool { return to == l })
+	}
 	return true
 }

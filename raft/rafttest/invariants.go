@@ -149,6 +149,12 @@ func (c *checker) turned(n *Node) {
 	if before.Role == raft.Leader && n.at.Role == raft.Leader && before.Term == n.at.Term && status.Last.Index < n.last {
 		c.world.Fail("leader append-only: the log of %v ends at %d after %d", n, status.Last.Index, n.last)
 	}
+	if n.at.Role == raft.Leader && before == n.at && status.Stateless && status.Last.Index > n.last {
+		c.world.Fail("%v, a leader without a state, takes requests", n)
+	}
+	if !status.Transfer.IsZero() && !status.Stateless && n.clock.read(c.world.now) >= n.transferTill {
+		c.world.Fail("%v goes on with a transfer to %v that has had its time", n, status.Transfer)
+	}
 	n.commit, n.last, n.appliedTo, n.config = status.Commit, status.Last.Index, applied, status.Config
 	c.world.trace.mix(uint64(n.at.Term), uint64(n.at.Role), uint64(status.Commit), uint64(status.Last.Index))
 }
@@ -165,16 +171,22 @@ func (c *checker) stood(n *Node, before raft.Standing, s raft.Status) {
 	w.trace.note(w.now, n, "is", standingText(n.at))
 	if n.at.Config != before.Config {
 		c.configAt = w.now
-		c.reconfigured(n, s)
+		c.reconfigured(n, before, s)
 	}
 	if n.at.Role == raft.Leader && (before.Role != raft.Leader || before.Term != n.at.Term) {
 		c.elected(n, s)
 	}
 }
 
-func (c *checker) reconfigured(n *Node, s raft.Status) {
+// reconfigured: a leader changes the configuration only when an entry of its own and the change before are committed.
+func (c *checker) reconfigured(n *Node, before raft.Standing, s raft.Status) {
+	if n.at.Role != raft.Leader || before.Role != raft.Leader || before.Term != n.at.Term {
+		return
+	}
+	if !s.Ready || s.Commit < n.config.Index {
+		c.world.Fail("%v changes the configuration to %+v after %+v; committed is %d, entry of its own: %v", n, s.Config, n.config, s.Commit, s.Ready)
+	}
 	switch {
-	case n.at.Role != raft.Leader:
 	case s.Config.Joint():
 		c.world.cover.hit(EnteredJoint)
 	case n.config.Joint():

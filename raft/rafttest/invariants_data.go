@@ -24,6 +24,8 @@ func (c *checker) sent(n *Node, m raft.Message) {
 		if b.OK && m.Term == ledger.hard.Term && b.Match > ledger.last() {
 			w.Fail("%v acknowledges %d, its log is durable up to %d", n, b.Match, ledger.last())
 		}
+	case raft.TimeoutNow:
+		c.handsOver(n, m)
 	case raft.ReadIndex:
 		return
 	case raft.ReadIndexReply:
@@ -33,6 +35,15 @@ func (c *checker) sent(n *Node, m raft.Message) {
 	}
 	if m.Term > ledger.hard.Term {
 		w.Fail("%v speaks in term %d, durable is %d", n, m.Term, ledger.hard.Term)
+	}
+}
+
+// handsOver: who is told to stand for election has all that its leader has. (A leader that leaves the configuration may
+// tell the best there is.)
+func (c *checker) handsOver(n *Node, m raft.Message) {
+	status, _ := n.engine.Status()
+	if status.Transfer == m.To && !c.world.nodes[m.To].store.ledger.covers(status.Last) {
+		c.world.Fail("%v hands over to %v, which lacks %+v", n, m.To, status.Last)
 	}
 }
 

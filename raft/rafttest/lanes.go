@@ -3,6 +3,7 @@ package rafttest
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/lockd/lockd/raft"
@@ -225,25 +226,25 @@ type writtenText struct {
 }
 
 func (t writtenText) String() string {
-	text := ""
+	var b strings.Builder
 	for _, w := range t.writes {
-		text += fmt.Sprintf("[%d:", w.Seq)
+		fmt.Fprintf(&b, "[%d:", w.Seq)
 		if w.Reset.Index > 0 {
-			text += fmt.Sprintf(" reset %d/%d", w.Reset.Index, w.Reset.Term)
+			fmt.Fprintf(&b, " reset %d/%d", w.Reset.Index, w.Reset.Term)
 		}
 		if w.Hard != (raft.HardState{}) {
-			text += fmt.Sprintf(" term %d vote %s", w.Hard.Term, shortID(w.Hard.Vote))
+			fmt.Fprintf(&b, " term %d vote %s", w.Hard.Term, shortID(w.Hard.Vote))
 		}
 		if w.TruncateFrom > 0 {
-			text += fmt.Sprintf(" truncate %d", w.TruncateFrom)
+			fmt.Fprintf(&b, " truncate %d", w.TruncateFrom)
 		}
 		if k := len(w.Entries); k > 0 {
-			text += fmt.Sprintf(" entries %d to %d/%d", w.Entries[0].Index(), w.Entries[k-1].Index(), w.Entries[k-1].Term())
+			fmt.Fprintf(&b, " entries %d to %d/%d", w.Entries[0].Index(), w.Entries[k-1].Index(), w.Entries[k-1].Term())
 		}
-		text += "]"
+		b.WriteByte(']')
 	}
 	if t.err != nil {
-		text += " " + t.err.Error()
+		fmt.Fprintf(&b, " %v", t.err)
 	}
-	return text
+	return b.String()
 }

@@ -38,6 +38,8 @@ type Node struct {
 	appliedTo raft.Index
 	config    raft.Config // in force at the end of the turn before
 
+	transferTill time.Duration // by the node's clock: a transfer must have ended
+
 	retired bool  // the log is damaged: this identity is over
 	doomed  bool  // an error of the disk has been planted: the node must stop
 	failure error // why it has stopped by itself
@@ -250,6 +252,7 @@ func (n *Node) Reconfigure(base raft.Index, next raft.Config, done func(*raft.Re
 func (n *Node) Transfer(to raft.PeerID) {
 	n.call("transfer", func(e *raft.Engine, now time.Duration) {
 		if e.Transfer(now, to) == nil {
+			n.transferTill = now + n.world.opt.Core.ElectionTimeout
 			n.world.cover.hit(Transferred)
 		}
 	})

@@ -2,6 +2,7 @@ package rafttest
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lockd/lockd/raft"
@@ -109,11 +110,11 @@ func messageText(m raft.Message) string {
 	head := fmt.Sprintf("%s→%s t%d ", shortID(m.From), shortID(m.To), m.Term)
 	switch b := m.Body.(type) {
 	case raft.Append:
-		text := fmt.Sprintf("Append s%d after %d/%d commit %d:", b.Session, b.Prev.Index, b.Prev.Term, b.Commit)
+		var entries strings.Builder
 		for _, e := range b.Entries {
-			text += fmt.Sprintf(" %d/%d %v", e.Index(), e.Term(), e.Kind())
+			fmt.Fprintf(&entries, " %d/%d %v", e.Index(), e.Term(), e.Kind())
 		}
-		return head + text
+		return head + fmt.Sprintf("Append s%d after %d/%d commit %d:", b.Session, b.Prev.Index, b.Prev.Term, b.Commit) + entries.String()
 	case nil:
 		return head + "nothing"
 	}
