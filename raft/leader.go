@@ -14,9 +14,9 @@ type leader struct {
 	outgoing []*progress   //
 	self     *progress     // nil if the leader is not in the configuration
 	round    uint64        // of the last heartbeat sent
-	beatAt   time.Duration // when the next is due
+	beatAt   time.Duration // when the next is due, whatever rounds the reads begin meanwhile
 	excused  time.Duration // when the quorum check was last put off because this node itself was late
-	lastBeat Index         // the end of the log at the heartbeat before
+	lastBeat Index         // the end of the log when a heartbeat was due last
 	newsAt   time.Duration // when a commit that no Append has carried yet is told by itself; zero if there is none
 	reads    readQueue
 	transfer struct {
@@ -201,7 +201,9 @@ func (l *leader) wake(c *Core) {
 		l.transfer.to = PeerID{}
 	}
 	if c.now >= l.beatAt {
+		l.beatAt = c.now + c.opt.Heartbeat
 		l.beat(c)
+		l.lastBeat = c.log.last
 	}
 }
 
@@ -230,7 +232,6 @@ func (l *leader) beat(c *Core) {
 	if l.self != nil {
 		l.self.round = l.round
 	}
-	l.beatAt = c.now + c.opt.Heartbeat
 	for _, p := range l.peers {
 		if p != l.self {
 			l.heartbeat(c, p, l.round)
@@ -238,7 +239,6 @@ func (l *leader) beat(c *Core) {
 	}
 	l.reads.started(l.round)
 	l.reads.ready(c, l)
-	l.lastBeat = c.log.last
 }
 
 func (l *leader) heartbeat(c *Core, p *progress, round uint64) {
