@@ -153,7 +153,7 @@ func (c *Core) Compacted(base Position) {
 func (c *Core) Suspect(now time.Duration, peer PeerID) {
 	c.advance(now)
 	if f, ok := c.role.(*follower); ok && f.leader == peer {
-		f.suspect(c)
+		f.suspect(c, c.opt.grace())
 	}
 }
 
@@ -225,13 +225,13 @@ func (c *Core) setHard(h HardState) {
 	c.hardNew = true
 }
 
-// sticky reports whether this node knows a leader that it believes alive.
+// sticky reports whether this node knows a leader and has no evidence of its own that it is gone.
 func (c *Core) sticky() bool {
 	switch r := c.role.(type) {
 	case *leader:
 		return true
 	case *follower:
-		return !r.leader.IsZero() && !r.suspected && c.now < r.heard+c.opt.silence()
+		return !r.leader.IsZero() && !r.suspected && c.now < r.heard+c.opt.ElectionTimeout
 	}
 	return false
 }

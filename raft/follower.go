@@ -10,8 +10,9 @@ type follower struct {
 	leader    PeerID        // zero while unknown
 	heard     time.Duration // the last message of leader
 	electAt   time.Duration
-	suspected bool // a hint says that leader is gone
-	deferred  bool // electAt was put off once because this node itself was late
+	suspected bool          // a hint says that leader is gone
+	listenAt  time.Duration // silence before this is not the leader's: this node was late itself
+	deferred  bool          // electAt was put off once because this node itself was late
 	asked     readQuestion
 }
 
@@ -144,15 +145,32 @@ func (f *follower) install(c *Core, m Message, i Install) {
 	c.reply(m, AppendReply{Session: i.Session, OK: true, Match: i.Mark.Index})
 }
 
-// suspect brings the election forward: by so much that a live leader's next word comes first, and by rank, so that the
-// followers do not all stand at once.
-func (f *follower) suspect(c *Core) {
+// suspect brings the election forward, to a grace from now, in which a live leader's next word comes, and by rank, so
+// that the followers do not all stand at once.
+func (f *follower) suspect(c *Core, grace time.Duration) {
 	if f.suspected || !c.spendHint() {
 		return
 	}
 	f.suspected = true
-	f.electAt = min(f.electAt, c.now+c.opt.grace()+c.opt.rankDelay(f.rank(c)))
+	f.electAt = min(f.electAt, c.now+grace+c.opt.rankDelay(f.rank(c)))
 }
+
+// listen notices that the leader is silent. A node that notices late was starved or stopped, so what the leader said
+// may wait in its sockets: it listens for another heartbeat. One that is always late leaves it to the plain timeout
+// (the local health of Lifeguard: Dadgar, Phillips and Currey, 2018).
+func (f *follower) listen(c *Core) {
+	silent := f.silentAt(c)
+	switch {
+	case f.leader.IsZero() || f.suspected || c.now < silent:
+	case c.now > silent+c.opt.Heartbeat:
+		f.listenAt = c.now + c.opt.Heartbeat
+	default:
+		f.suspect(c, c.opt.silenceGrace())
+	}
+}
+
+// silentAt is when silence becomes a hint.
+func (f *follower) silentAt(c *Core) time.Duration { return max(f.heard+c.opt.silence(), f.listenAt) }
 
 // rank is this node's place among the voters that could succeed the leader.
 func (f *follower) rank(c *Core) int {
@@ -181,9 +199,7 @@ func (f *follower) wake(c *Core) {
 	if !c.promotable() {
 		return
 	}
-	if f.listens() && c.now >= f.heard+c.opt.silence() {
-		f.suspect(c)
-	}
+	f.listen(c)
 	if c.now < f.electAt {
 		return
 	}
@@ -200,16 +216,13 @@ func (f *follower) wake(c *Core) {
 	c.campaign(false)
 }
 
-// listens reports whether silence of the leader is still to be noticed.
-func (f *follower) listens() bool { return !f.leader.IsZero() && !f.suspected }
-
 func (f *follower) deadline(c *Core) time.Duration {
 	d := f.asked.deadline()
 	if !c.promotable() {
 		return d
 	}
 	d = min(d, f.electAt)
-	if silent := f.heard + c.opt.silence(); f.listens() && c.now < silent {
+	if silent := f.silentAt(c); !f.leader.IsZero() && !f.suspected && c.now < silent {
 		d = min(d, silent)
 	}
 	return d

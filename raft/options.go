@@ -39,8 +39,9 @@ type Options struct {
 // Fractions of the two times, chosen together: a live leader refutes a false hint by its next heartbeat, and the
 // followers that suspect a dead one stand for election one after the other (see docs/ARCHITECTURE.md, Fail-over).
 const (
-	silenceHeartbeats = 4 // nothing heard for so long is a hint
-	graceHeartbeats   = 1.5
+	silenceHeartbeats = 4    // nothing heard for so long is a hint
+	graceHeartbeats   = 1.5  // after a lost connection
+	silenceGraceBeats = 3    // after silence, which a pause of the leader may explain
 	rankHeartbeats    = 0.25 // between two followers that suspect at the same moment
 	hintsPerWindow    = 3    // hinted elections in one window, then only ElectionTimeout counts
 	hintWindow        = 10   // in units of ElectionTimeout
@@ -72,6 +73,8 @@ func (o Options) withDefaults() (Options, error) {
 func (o Options) silence() time.Duration { return silenceHeartbeats * o.Heartbeat }
 
 func (o Options) grace() time.Duration { return time.Duration(graceHeartbeats * float64(o.Heartbeat)) }
+
+func (o Options) silenceGrace() time.Duration { return silenceGraceBeats * o.Heartbeat }
 
 func (o Options) rankDelay(rank int) time.Duration {
 	return time.Duration(float64(rank) * rankHeartbeats * float64(o.Heartbeat))

@@ -86,11 +86,11 @@ func (c *cluster) start(i int) error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"node", "-name", m.name, "-dir", dir, "-members", c.membersFlag()}, c.args...)
+	args := append([]string{"node", "-attached", "-name", m.name, "-dir", dir, "-members", c.membersFlag()}, c.args...)
 	cmd := exec.Command(c.program, args...) //nolint:noctx // it is ended by kill or stop
 	cmd.Stderr = log
-	err = errors.Join(cmd.Start(), log.Close())
-	if err == nil {
+	_, err = cmd.StdinPipe() // Wait closes it, and so does the end of this process
+	if err = errors.Join(err, cmd.Start(), log.Close()); err == nil {
 		c.running[i] = cmd
 	}
 	return err

@@ -47,8 +47,18 @@ func nodeCommand(ctx context.Context, flags *flag.FlagSet, args []string) error 
 	dir := flags.String("dir", "", "where the node keeps its data")
 	members := flags.String("members", "", "all nodes: name=raft-address,http-address;…")
 	hints := flags.Bool("hints", true, "take a lost connection as a hint that a peer is gone")
+	attached := flags.Bool("attached", false, "end when the standard input does, so that no node outlives who started it")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *attached {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			cancel()
+		}()
 	}
 	if *name == "" || *dir == "" {
 		return errors.New("node needs -name and -dir")
