@@ -293,22 +293,30 @@ func (e *Engine) stand(now time.Duration, s Standing) {
 	}
 }
 
-// feedDisk gives the disk lane all that waits: it forms one write and one sync, and what comes meanwhile the next.
+// feedDisk gives the disk lane all that waits: it forms one write and one sync, and what comes meanwhile the next. A
+// compaction goes first, as under load there is always something that waits.
 func (e *Engine) feedDisk(now time.Duration) {
 	if e.diskBusy || e.fatal != nil {
 		return
 	}
-	if len(e.queue) > 0 && (!e.full || now >= e.fullTill) {
-		e.writing, e.queue = e.queue, nil
-		e.work.Write, e.diskBusy = e.writing, true
-		e.work.Idle = !slices.ContainsFunc(e.writing, func(w Write) bool { return !w.Empty() })
+	if e.compact(); e.diskBusy || len(e.queue) == 0 || e.full && now < e.fullTill {
+		return
+	}
+	e.writing, e.queue = e.queue, nil
+	e.work.Write, e.diskBusy = e.writing, true
+	e.work.Idle = !slices.ContainsFunc(e.writing, func(w Write) bool { return !w.Empty() })
+}
+
+// compact gives the disk lane a compaction if it is worth while.
+func (e *Engine) compact() {
+	if e.install != nil {
 		return
 	}
 	least := e.keep.step()
 	if e.full {
 		least = 1 // the writes that wait may find room afterwards
 	}
-	if i := e.keep.compact(e.core, least); i > 0 && e.install == nil {
+	if i := e.keep.compact(e.core, least); i > 0 {
 		e.work.Compact, e.diskBusy = i, true
 	}
 }
