@@ -50,10 +50,8 @@ func (c *client) ask() {
 	})
 	done := func(r *raft.Request) { c.answer(number, r.Err) }
 	if w.chance(s.Swarm.Reads) {
-		begun := w.check.begun()
 		n.Read(func(r *raft.Request) {
 			if r.Err == nil {
-				w.check.answered(n, begun, r)
 				w.cover.hit(readBy(n))
 			}
 			done(r)
@@ -61,17 +59,11 @@ func (c *client) ask() {
 		return
 	}
 	s.value++
-	value := s.value
-	p := raft.Proposal{Data: RegisterCommand(w.rand.IntN(registerCount), value, w.rand.IntN(s.Swarm.Padding+1))}
+	p := raft.Proposal{Data: RegisterCommand(w.rand.IntN(registerCount), s.value, w.rand.IntN(s.Swarm.Padding+1))}
 	if w.chance(0.1) {
 		p.Term = n.at.Term
 	}
-	n.Propose(p, func(r *raft.Request) {
-		if r.Err == nil {
-			w.check.acknowledged(n, value, r)
-		}
-		done(r)
-	})
+	n.Propose(p, done)
 }
 
 // answer goes on after a request.

@@ -10,15 +10,15 @@ import (
 // checker knows what has happened in the whole World, and finds what must never happen. It judges durability by what
 // the disks hold, not by what the nodes believe.
 type checker struct {
-	world   *World
-	chains  map[raft.Position]uint64 // of every entry ever written: the sum of the log up to it
-	leaders map[raft.Term]raft.PeerID
-	votes   map[ballot]raft.PeerID // durable ones
-	commit  raft.Position
-	applied []appliedEntry // by index, from 1 on
-	states  map[raft.Index]uint64
-	values  map[uint64]raft.Index // where a command was applied
-	acked   raft.Index            // the highest index that a client has an answer from
+	world    *World
+	chains   map[raft.Position]uint64 // of every entry ever written: the sum of the log up to it
+	leaders  map[raft.Term]raft.PeerID
+	votes    map[ballot]raft.PeerID // durable ones
+	commit   raft.Position
+	applied  []appliedEntry // by index, from 1 on
+	states   map[raft.Index]uint64
+	commands map[uint64]raft.Index // where a command was applied
+	acked    raft.Index            // the highest index that a client has an answer from
 
 	configAt time.Duration // when a node last took up a configuration
 }
@@ -35,12 +35,12 @@ type appliedEntry struct {
 
 func newChecker(w *World) *checker {
 	return &checker{
-		world:   w,
-		chains:  map[raft.Position]uint64{},
-		leaders: map[raft.Term]raft.PeerID{},
-		votes:   map[ballot]raft.PeerID{},
-		states:  map[raft.Index]uint64{},
-		values:  map[uint64]raft.Index{},
+		world:    w,
+		chains:   map[raft.Position]uint64{},
+		leaders:  map[raft.Term]raft.PeerID{},
+		votes:    map[ballot]raft.PeerID{},
+		states:   map[raft.Index]uint64{},
+		commands: map[uint64]raft.Index{},
 	}
 }
 

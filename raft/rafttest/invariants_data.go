@@ -101,11 +101,11 @@ func (c *checker) fix(n *Node, e raft.Entry) {
 	if e.Kind() != raft.KindCommand {
 		return
 	}
-	if _, value, ok := registerValue(e.Data()); ok {
-		if at, twice := c.values[value]; twice {
-			c.world.Fail("command %d is applied at %d and at %d", value, at, e.Index())
+	if id, ok := c.world.opt.CommandID(e.Data()); ok {
+		if at, twice := c.commands[id]; twice {
+			c.world.Fail("command %d is applied at %d and at %d", id, at, e.Index())
 		}
-		c.values[value] = e.Index()
+		c.commands[id] = e.Index()
 	}
 }
 
@@ -132,9 +132,10 @@ func (c *checker) hasInstalled(n *Node) {
 }
 
 // acknowledged: what a client was told has happened is there, and stays.
-func (c *checker) acknowledged(n *Node, value uint64, r *raft.Request) {
-	if at, ok := c.values[value]; !ok || at != r.At.Index || c.applied[at-1].term != r.At.Term {
-		c.world.Fail("%v acknowledges command %d at %+v, applied is %d", n, value, r.At, at)
+func (c *checker) acknowledged(n *Node, r *raft.Request) {
+	want := entrySum(raft.NewEntry(r.At, raft.KindCommand, r.Proposal.Data))
+	if i := int(r.At.Index); i == 0 || i > len(c.applied) || c.applied[i-1] != (appliedEntry{r.At.Term, want}) {
+		c.world.Fail("%v acknowledges a command at %+v, where another one or none is applied", n, r.At)
 	}
 	c.acked = max(c.acked, r.At.Index)
 }

@@ -49,6 +49,12 @@ func RegisterCommand(register int, value uint64, padding int) []byte {
 	return b[:9+padding]
 }
 
+// RegisterCommandID returns the value that identifies a command.
+func RegisterCommandID(data []byte) (id uint64, ok bool) {
+	_, id, ok = registerValue(data)
+	return id, ok
+}
+
 // registerValue returns the value that identifies a command.
 func registerValue(data []byte) (register int, value uint64, ok bool) {
 	if len(data) < 9 || data[0] >= registerCount {

@@ -225,18 +225,31 @@ func (n *Node) call(what string, f func(*raft.Engine, time.Duration)) {
 	n.poke()
 }
 
-// Propose passes a proposal; done is called with the answer, and never if the node ends before.
+// Propose passes a proposal; done is called with the answer, and never if the node ends before. An answer without an
+// error is checked against what has been applied.
 func (n *Node) Propose(p raft.Proposal, done func(*raft.Request)) {
 	r := &raft.Request{Proposal: p}
-	n.calls[r] = done
+	n.calls[r] = func(r *raft.Request) {
+		if r.Err == nil {
+			n.world.check.acknowledged(n, r)
+		}
+		done(r)
+	}
 	n.inbox.proposals = append(n.inbox.proposals, r)
 	n.poke()
 }
 
-// Read passes a read; done is called when the state machine has come far enough, and never if the node ends before.
+// Read passes a read; done is called when the state machine has come far enough, and never if the node ends before. An
+// answer without an error is checked against all that was committed when Read was called.
 func (n *Node) Read(done func(*raft.Request)) {
 	r := &raft.Request{}
-	n.calls[r] = done
+	begun := n.world.check.begun()
+	n.calls[r] = func(r *raft.Request) {
+		if r.Err == nil {
+			n.world.check.answered(n, begun, r)
+		}
+		done(r)
+	}
 	n.inbox.reads = append(n.inbox.reads, r)
 	n.poke()
 }

@@ -119,6 +119,7 @@ func (s Swarm) world(crashAt func(*Node, string) bool) *World {
 		},
 		Engine:       raft.EngineOptions{KeepEntries: s.KeepEntries, MaxApplyBytes: s.MaxApplyBytes},
 		NewMachine:   func(n *Node) Machine { return NewRegisters(n.World().Rand(), s.Flush) },
+		CommandID:    RegisterCommandID,
 		WAL:          s.WAL,
 		SegmentBytes: s.SegmentBytes,
 		Times:        s.Times,

@@ -18,6 +18,8 @@ type WorldOptions struct {
 	Engine raft.EngineOptions
 	// NewMachine makes the state machine of a node whose directory is empty.
 	NewMachine func(*Node) Machine
+	// CommandID returns what tells a command from all others, if that can be told. Each is applied at most once.
+	CommandID func(data []byte) (id uint64, ok bool)
 	// WAL puts package wal over a Disk below every node; without it the log is a Ledger alone. SegmentBytes is the size
 	// of its segments.
 	WAL          bool
@@ -86,6 +88,9 @@ func NewWorld(opt WorldOptions) *World {
 		cover: Coverage{},
 	}
 	w.net = &Network{world: w, opt: opt.Network, links: map[link]*linkState{}}
+	if w.opt.CommandID == nil {
+		w.opt.CommandID = func([]byte) (uint64, bool) { return 0, false }
+	}
 	w.check = newChecker(w)
 	return w
 }
