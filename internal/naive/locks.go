@@ -134,7 +134,7 @@ func (m *Model) promoteFreed() {
 				}
 				break
 			}
-			if m.everywhere(w) {
+			if m.everywhere(w, l) {
 				m.grantWait(w)
 			}
 		}
@@ -142,13 +142,19 @@ func (m *Model) promoteFreed() {
 	}
 }
 
-func (m *Model) everywhere(w *wait) bool {
+// everywhere reports whether every lock of the wait but one would grant it.
+func (m *Model) everywhere(w *wait, but *lock) bool {
 	for _, name := range w.ask.Names {
-		if !m.admits(m.lock(name), w.ask.Mode, w.index) {
+		if l := m.lock(name); l != but && !m.grants(l, w.ask.Mode, w.index) {
 			return false
 		}
 	}
 	return true
+}
+
+// grants reports whether the lock grants a request now: while it has earlier ones to grant to that were left, it does not.
+func (m *Model) grants(l *lock, mode locktable.Mode, before uint64) bool {
+	return !slices.Contains(m.left, l) && m.admits(l, mode, before)
 }
 
 // vanish ends a lock with nothing in it. If its last hold ended badly, that is remembered for the next holder.

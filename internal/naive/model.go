@@ -1,6 +1,7 @@
 package naive
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -34,6 +35,7 @@ type client struct {
 	results    map[uint64]locktable.Reply
 	how        locktable.How // NotEnded while it lives
 	at         time.Duration // of the end
+	died       uint64        // index of the end
 }
 
 // lock is a name that somebody holds or waits for.
@@ -166,7 +168,7 @@ func (m *Model) open(c *locktable.Open) locktable.Reply {
 
 // die ends a session: from here on it holds nothing and waits for nothing, though its records are still there.
 func (m *Model) die(s *client, how locktable.How) {
-	s.how, s.at = how, m.clock
+	s.how, s.at, s.died = how, m.clock, m.index
 	m.effect(locktable.Effect{Kind: locktable.Ended, Session: s.life, How: how})
 }
 
@@ -198,13 +200,13 @@ func (m *Model) dead() []*client {
 			dead = append(dead, s)
 		}
 	}
+	slices.SortStableFunc(dead, func(a, b *client) int { return cmp.Compare(a.died, b.died) })
 	return dead
 }
 
 func (m *Model) tick() {
 	for m.clock >= m.embargo && len(m.left) > 0 {
 		l := m.left[0]
-		m.settle(l)
 		m.left = without(m.left, l)
 		m.free(l)
 		m.promoteFreed()
@@ -240,9 +242,10 @@ func (m *Model) incarnate(c *locktable.Incarnate) locktable.Reply {
 		m.embargo = max(m.embargo, sum(m.clock, pause))
 	}
 	m.counter, m.incarnation = seed, c.Incarnation
+	// Those that the incarnation before ended and nobody has collected yet end with this one, like the others.
 	for _, s := range m.sessions {
-		if s.how == locktable.NotEnded {
-			s.how, s.at = locktable.Forgotten, m.clock
+		if s.how == locktable.NotEnded || s.how == locktable.Forgotten {
+			s.how, s.at, s.died = locktable.Forgotten, m.clock, m.index
 		}
 	}
 	return locktable.Reply{Code: locktable.OK, Token: m.counter}

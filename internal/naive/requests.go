@@ -105,7 +105,7 @@ func (m *Model) acquire(a *locktable.Acquire) locktable.Reply {
 	admitted := m.clock >= m.embargo
 	for _, name := range a.Names {
 		l := m.lock(name)
-		admitted = admitted && (l == nil || m.admits(l, a.Mode, locktable.SeedMax))
+		admitted = admitted && (l == nil || m.grants(l, a.Mode, locktable.SeedMax))
 	}
 	if !admitted && a.Wait == 0 {
 		r := locktable.Reply{Code: locktable.Held}
