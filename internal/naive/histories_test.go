@@ -101,37 +101,35 @@ func (h *history) step(t *rapid.T) {
 }
 
 func (h *history) draw(t *rapid.T) locktable.Command {
-	switch roll(t, "command", 25) {
-	case 0:
+	switch n := roll(t, "command", 100); {
+	case n < 4:
 		return h.open(t)
-	case 1:
+	case n < 5:
 		return &locktable.Close{Session: h.life(t)}
-	case 2, 3:
+	case n < 9:
 		e := &locktable.Expire{Term: h.decidedIn(t)}
-		for range roll(t, "lives", 3) {
+		for range roll(t, "lives", 3) * roll(t, "any", 2) {
 			e.Lives = append(e.Lives, h.life(t))
 		}
 		return e
-	case 4, 5:
+	case n < 15:
 		return &locktable.Tick{Term: h.decidedIn(t)}
-	case 6:
-		if roll(t, "incarnate", 4) == 0 {
-			return &locktable.Incarnate{Incarnation: [16]byte{0: byte(roll(t, "incarnation", 4))}, Seed: 5000, Wait: pick(t, "pause", []time.Duration{-1, 0, time.Second})}
-		}
-		return &locktable.Tick{Term: h.term}
-	case 7, 8, 9, 10:
+	case n < 16:
+		pause := pick(t, "pause", []time.Duration{-1, 0, time.Second})
+		return &locktable.Incarnate{Incarnation: [16]byte{0: byte(roll(t, "incarnation", 9))}, Seed: 5000, Wait: pause}
+	case n < 35:
 		return &locktable.Release{Request: h.request(t), Name: h.name(t), Token: h.token(t)}
-	case 11, 12, 13:
+	case n < 46:
 		c := &locktable.Cancel{Request: h.request(t), Name: h.name(t)}
-		c.Target = c.Seq + 1 - min(c.Seq+1, rapid.Uint64Range(0, 5).Draw(t, "back"))
+		c.Target = c.Seq + 1 - min(c.Seq+1, uint64(roll(t, "back", 6)))
 		return c
-	case 14:
+	case n < 50:
 		return &locktable.SetValue{Request: h.request(t), Name: h.name(t), Token: h.token(t), LeaseID: h.leaseID(t), Value: []byte{7}}
-	case 15:
+	case n < 53:
 		return &locktable.RenewLease{Name: h.name(t), ID: h.leaseID(t), Token: h.token(t), TTL: h.leaseTTL(t)}
-	case 16:
+	case n < 56:
 		return &locktable.ReleaseLease{Name: h.name(t), ID: h.leaseID(t), Token: h.token(t)}
-	case 17:
+	case n < 60:
 		return &locktable.TakeLease{Name: h.name(t), ID: h.leaseID(t), Token: h.token(t), NewID: h.leaseID(t), TTL: h.leaseTTL(t)}
 	default:
 		return h.acquire(t)
@@ -198,11 +196,13 @@ func (h *history) request(t *rapid.T) locktable.Request {
 	return q
 }
 
+// life draws a session: most of the time one that lives.
 func (h *history) life(t *rapid.T) session.Life {
-	if roll(t, "any life", 6) == 0 {
+	living := slices.Collect(h.model.Lives())
+	if len(living) == 0 || roll(t, "any life", 12) == 1 {
 		return pick(t, "life", h.lives)
 	}
-	return h.lives[len(h.lives)-1-roll(t, "late life", min(len(h.lives), 3))]
+	return pick(t, "living", living).Life
 }
 
 func (h *history) token(t *rapid.T) uint64 {
@@ -213,11 +213,11 @@ func (h *history) token(t *rapid.T) uint64 {
 func (h *history) name(t *rapid.T) string { return pick(t, "name", names) }
 
 func (h *history) leaseID(t *rapid.T) session.ID {
-	return session.ID{0: byte(roll(t, "lease", 4))}
+	return session.ID{0: byte(1+roll(t, "lease", 4)) % 4}
 }
 
 func (h *history) leaseTTL(t *rapid.T) time.Duration {
-	return pick(t, "lease ttl", []time.Duration{time.Second, 3 * time.Second, 30 * time.Second, 0})
+	return pick(t, "lease ttl", []time.Duration{time.Second, 3 * time.Second, 3 * time.Second, 30 * time.Second, 0})
 }
 
 func (h *history) decidedIn(t *rapid.T) uint64 {
