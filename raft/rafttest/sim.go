@@ -73,7 +73,7 @@ func (s *Sim) run() (err error) {
 	if err := s.World.Run(s.Swarm.Duration); err != nil {
 		return err
 	}
-	return s.recover()
+	return s.settle()
 }
 
 // found makes the first nodes of the cluster.
@@ -107,8 +107,8 @@ func (s *Sim) bear(place int, incarnation uint64) *Node {
 	return n
 }
 
-// recover ends all faults and demands that the cluster comes to order.
-func (s *Sim) recover() error {
+// settle ends all faults and demands that the cluster comes to order.
+func (s *Sim) settle() error {
 	w := s.World
 	s.calm = true
 	w.net.Heal()
