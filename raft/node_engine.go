@@ -219,9 +219,11 @@ func (e *Engine) InstallDone(err error) {
 	e.work.Done = e.reads.applied(e.applied, e.work.Done)
 }
 
-// FetchDone brings entries that were read for a peer.
+// FetchDone brings entries that were read for a peer. When this node no longer leads the term in which it wanted them,
+// they may have been overruled before they were read: an error says nothing then.
 func (e *Engine) FetchDone(now time.Duration, f Fetch, entries []Entry, err error) {
-	if err != nil && !errors.Is(err, ErrCompacted) {
+	s := e.core.Standing()
+	if err != nil && !errors.Is(err, ErrCompacted) && s.Role == Leader && s.Term == f.Term {
 		e.fail(fmt.Errorf("raft: read log: %w", err))
 		return
 	}

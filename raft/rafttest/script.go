@@ -31,10 +31,11 @@ import (
 //	cut N -> M, cut N -- M, isolate N, heal [N -- M]   break and mend links
 //	settle [all]                             deliver and finish everything, until nothing moves
 //
-//	manual disk|apply|snapshots [N …]        from now on, wait for persist, apply, stream
-//	auto disk|apply|snapshots [N …]
+//	manual disk|apply|snapshots|fetches [N …]   from now on, wait for persist, apply, stream, fetch
+//	auto disk|apply|snapshots|fetches [N …]
 //	persist N [full|error]                   the disk finishes its write, finds no room, or fails
 //	apply N                                  the state machine finishes its job
+//	fetch N                                  entries that left memory have been read for a peer
 //	stream N M [fail|lost|keep]              send a snapshot; lost: N never hears that it arrived; keep: for offer
 //	offer M                                  the kept snapshot arrives again
 //	checkpoint N                             the state machine makes its state durable
@@ -99,6 +100,7 @@ var scriptCommands = map[string]func(w *scriptWorld, a scriptArgs) error{
 	"auto":        (*scriptWorld).auto,
 	"persist":     (*scriptWorld).persist,
 	"apply":       (*scriptWorld).apply,
+	"fetch":       (*scriptWorld).fetch,
 	"stream":      (*scriptWorld).stream,
 	"offer":       (*scriptWorld).offer,
 	"checkpoint":  (*scriptWorld).checkpoint,

@@ -113,8 +113,10 @@ func (w *scriptWorld) setAuto(a scriptArgs, auto bool) error {
 			n.autoApply = auto
 		case "snapshots":
 			n.autoStream = auto
+		case "fetches":
+			n.autoFetch = auto
 		default:
-			return fmt.Errorf("%q is none of disk, apply, snapshots", a.word(0))
+			return fmt.Errorf("%q is none of disk, apply, snapshots, fetches", a.word(0))
 		}
 		if auto {
 			n.pump()
@@ -154,6 +156,20 @@ func (w *scriptWorld) apply(a scriptArgs) error {
 	default:
 		return fmt.Errorf("the state machine of %v has nothing to do", n.id)
 	}
+	n.pump()
+	return nil
+}
+
+// fetch ends the oldest reading of entries for a peer.
+func (w *scriptWorld) fetch(a scriptArgs) error {
+	n, err := w.running(a, a.word(0))
+	if err == nil && len(n.fetches) == 0 {
+		err = fmt.Errorf("%v has nothing to read", n.id)
+	}
+	if err != nil {
+		return err
+	}
+	n.finishFetch()
 	n.pump()
 	return nil
 }

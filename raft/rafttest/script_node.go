@@ -18,7 +18,7 @@ type scriptNode struct {
 	starts    uint64
 	skew      time.Duration // how far its clock is ahead of the world's
 
-	autoDisk, autoApply, autoStream bool
+	autoDisk, autoApply, autoStream, autoFetch bool
 
 	disk    scriptDisk
 	machine scriptMachine
@@ -28,6 +28,7 @@ type scriptNode struct {
 	applying   raft.ApplyJob
 	installing raft.Installation
 	orders     []raft.SnapshotOrder
+	fetches    []raft.Fetch
 	commit     raft.Index
 	standing   raft.Standing
 }
@@ -59,7 +60,7 @@ func (n *scriptNode) start() error {
 
 // stop ends the process; what is not on disk is gone.
 func (n *scriptNode) stop() {
-	n.engine, n.writing, n.applying, n.installing, n.orders = nil, nil, raft.ApplyJob{}, nil, nil
+	n.engine, n.writing, n.applying, n.installing, n.orders, n.fetches = nil, nil, raft.ApplyJob{}, nil, nil, nil
 }
 
 func (n *scriptNode) wake() {
@@ -82,6 +83,8 @@ func (n *scriptNode) pump() {
 			n.finishApply()
 		case n.autoApply && n.installing != nil:
 			n.finishInstall()
+		case n.autoFetch && len(n.fetches) > 0:
+			n.finishFetch()
 		default:
 			return
 		}
@@ -117,15 +120,7 @@ func (n *scriptNode) take(work raft.Work) {
 		n.stop()
 		return
 	}
-	for _, f := range work.Fetches {
-		entries, err := n.disk.read(f.Lo, f.Hi, f.MaxBytes)
-		n.detail("%v reads %d to %d for %v from the disk", n.id, f.Lo, f.Lo+raft.Index(len(entries))-1, f.Peer)
-		n.engine.FetchDone(n.now(), f, entries, err)
-		n.take(n.engine.Turn(n.now()))
-		if n.engine == nil {
-			return
-		}
-	}
+	n.fetches = append(n.fetches, work.Fetches...)
 	if work.Compact > 0 {
 		base := n.disk.compact(work.Compact)
 		n.w.printf("%v compacts its log to %d", n.id, base.Index)
@@ -180,6 +175,19 @@ func (n *scriptNode) finishInstall() {
 	err := made.Commit()
 	n.w.printf("%v takes over the snapshot at %d", n.id, n.machine.state.mark.Index)
 	n.engine.InstallDone(err)
+}
+
+// finishFetch reads what a peer lacks, as the disk holds it now.
+func (n *scriptNode) finishFetch() {
+	f := n.fetches[0]
+	n.fetches = n.fetches[1:]
+	entries, err := n.disk.read(f.Lo, f.Hi, f.MaxBytes)
+	if err != nil {
+		n.detail("%v cannot read for %v: %v", n.id, f.Peer, err)
+	} else {
+		n.detail("%v reads %d to %d for %v from the disk", n.id, f.Lo, f.Lo+raft.Index(len(entries))-1, f.Peer)
+	}
+	n.engine.FetchDone(n.now(), f, entries, err)
 }
 
 // stream sends a snapshot of the state as it is now. how: fail, lost or nothing.

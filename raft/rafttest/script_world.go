@@ -57,7 +57,7 @@ func (w *scriptWorld) cluster(a scriptArgs) error {
 		return err
 	}
 	for _, p := range slices.Concat(config.Peers(), spare) {
-		n := &scriptNode{w: w, id: p.ID, opt: opt, engineOpt: engine, autoDisk: true, autoApply: true, autoStream: true}
+		n := &scriptNode{w: w, id: p.ID, opt: opt, engineOpt: engine, autoDisk: true, autoApply: true, autoStream: true, autoFetch: true}
 		n.opt.ID, n.opt.Seed = p.ID, uint64(p.ID.Node)
 		n.disk.votes = make(map[raft.Term]raft.PeerID)
 		if config.Contains(p.ID) {
