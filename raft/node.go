@@ -19,7 +19,8 @@ type NodeOptions struct {
 	Storage   Storage
 	Transport Transport
 	Machine   StateMachine
-	// Events are called in order by a goroutine of their own, so they may block, and nothing waits for them.
+	// Events are called in order by a goroutine of their own, so they may block, and nothing waits for them but Close,
+	// which they must not call.
 	Events Events
 }
 
@@ -203,11 +204,18 @@ func (n *Node) Suspect(peer PeerID) {
 
 // Status describes the node. The index is the last one its state machine has applied.
 func (n *Node) Status(ctx context.Context) (s Status, applied Index, err error) {
+	var got struct {
+		status  Status
+		applied Index
+	}
 	err = n.ask(ctx, func(e *Engine, _ time.Duration) error {
-		s, applied = e.Status()
+		got.status, got.applied = e.Status()
 		return nil
 	})
-	return s, applied, err
+	if err != nil {
+		return Status{}, 0, err // the loop may be about to fill it in
+	}
+	return got.status, got.applied, nil
 }
 
 // ask runs f in the loop and returns its error.

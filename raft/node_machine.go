@@ -2,20 +2,21 @@ package raft
 
 import "io"
 
-// StateMachine is what the log drives. Except for Mark and the reading of a Snapshot, its methods are called by one
-// goroutine at a time. It must be deterministic: the same entries give the same state and results on every node.
+// StateMachine is what the log drives. Apply, and Commit of its Installations, are called by one goroutine at a time;
+// meanwhile others may call Mark, Snapshot and Restore. It must be deterministic: the same entries give the same state
+// and results on every node.
 type StateMachine interface {
 	// Apply applies committed entries in order; each exactly once in the life of the state. It may take long: that
 	// delays results and reads, never elections. A panic here ends the process, as the state can no longer be trusted.
 	Apply(b Batch)
 	// Mark returns how far the state is durable without the log. At start that is the state the machine has; later it
-	// bounds what of the log may be dropped. It must be cheap and safe to call from any goroutine.
+	// bounds what of the log may be dropped. It must be cheap.
 	Mark() Mark
 	// Snapshot returns a consistent view of a state at or before the last applied entry, and no older than what Mark
 	// has returned. Taking it must be cheap; reading it may go on while Apply is called.
 	Snapshot() (Snapshot, error)
-	// Restore reads a snapshot to io.EOF, without which it is not known to be whole, and makes it durable aside, while the present state stays in use. It may be called
-	// while Apply is called, on another goroutine. An error leaves nothing behind.
+	// Restore reads a snapshot to io.EOF, without which it is not known to be whole, and makes it durable aside, while
+	// the present state stays in use. An error leaves nothing behind.
 	Restore(mark Mark, r io.Reader) (Installation, error)
 }
 

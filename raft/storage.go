@@ -6,8 +6,8 @@ import "errors"
 // same writes may be tried again when there is room.
 var ErrDiskFull = errors.New("raft: disk full")
 
-// Storage keeps a node's log and hard state. It is used by two goroutines at a time: Write, Compact and Close by one,
-// Read by another. The package raft/wal implements it; raft/rafttest has the suite of tests for implementations.
+// Storage keeps a node's log and hard state. Write, Compact and Close are called by one goroutine at a time; meanwhile
+// others may call Read. The package raft/wal implements it; raft/rafttest has the suite of tests for implementations.
 type Storage interface {
 	// Load returns what the storage held when it was opened. It is called once, before anything else.
 	Load() (State, error)
