@@ -36,9 +36,11 @@ type call struct {
 
 func (b *inbox) receive(ms []Message) {
 	b.mu.Lock()
-	if len(b.next.messages)+len(ms) <= maxInboxMessages {
+	switch {
+	case b.closed: // nobody will take them
+	case len(b.next.messages)+len(ms) <= maxInboxMessages:
 		b.next.messages = append(b.next.messages, ms...)
-	} else {
+	default:
 		for _, m := range ms {
 			if m.Urgent() && len(b.next.messages) < 2*maxInboxMessages {
 				b.next.messages = append(b.next.messages, m)

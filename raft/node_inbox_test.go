@@ -57,3 +57,13 @@ func TestFullInboxRefusesProposals(t *testing.T) {
 		t.Errorf("a proposal of the leader's own got %v, want none: it is never refused for load", err)
 	}
 }
+
+// A node that has failed goes on hearing its peers until somebody closes it.
+func TestClosedInboxKeepsNothing(t *testing.T) {
+	b := inbox{wake: make(chan struct{}, 1)}
+	b.close()
+	b.receive([]Message{{Body: Append{}}, {Body: Vote{}}})
+	if n := len(b.next.messages); n > 0 {
+		t.Errorf("%d messages are kept that nobody will take", n)
+	}
+}
