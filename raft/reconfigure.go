@@ -29,9 +29,6 @@ func (c *Core) Reconfigure(now time.Duration, base Index, next Config) (Position
 	case next.Joint():
 		return Position{}, fmt.Errorf("%w: the joint phase is not the caller's to choose", ErrBadConfig)
 	}
-	if err := next.Validate(); err != nil {
-		return Position{}, err
-	}
 	if !samePeers(next.Voters, current.Voters) {
 		for _, v := range next.Voters {
 			if p := find(l.peers, v.ID); !hasPeer(current.Voters, v.ID) && (p == nil || !l.caughtUp(p)) {
@@ -39,6 +36,9 @@ func (c *Core) Reconfigure(now time.Duration, base Index, next Config) (Position
 			}
 		}
 		next.Outgoing = current.Voters
+	}
+	if err := next.Validate(); err != nil {
+		return Position{}, err
 	}
 	return l.pushConfig(c, next), nil
 }
