@@ -99,7 +99,7 @@ func (j ApplyJob) Config(i Index) Config {
 // pendingInstall is a snapshot that lies ready.
 type pendingInstall struct {
 	mark Mark
-	made Installation
+	made Installation // nil once the apply lane has it
 }
 
 // NewEngine continues a node. Arguments and errors are those of NewCore.
@@ -253,7 +253,7 @@ func (e *Engine) Turn(now time.Duration) Work {
 	w := e.work
 	e.work = Work{}
 	if e.fatal != nil {
-		return Work{Done: w.Done, Fatal: e.fatal} // nothing else may leave a node that does not trust itself
+		return Work{Done: w.Done, Discard: w.Discard, Fatal: e.fatal} // nothing else may leave a node that does not trust itself
 	}
 	return w
 }
@@ -331,7 +331,7 @@ func (e *Engine) feedApply() {
 	}
 	if e.install != nil {
 		if e.held != nil {
-			e.work.Install, e.applyBusy = e.install.made, true
+			e.work.Install, e.install.made, e.applyBusy = e.install.made, nil, true
 		}
 		return
 	}

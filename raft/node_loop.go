@@ -110,7 +110,11 @@ func (n *Node) shut() {
 			c.drop(closed)
 		}
 	}
-	n.answer(n.engine.abandon(closed))
+	requests, made := n.engine.abandon(closed)
+	n.answer(requests)
+	if made != nil {
+		n.snapshots.Go(made.Discard)
+	}
 	n.disk.close()
 	n.apply.close()
 	n.read.close()

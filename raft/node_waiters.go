@@ -56,8 +56,9 @@ func (e *Engine) Read(now time.Duration, r *Request) {
 	e.core.Read(now, e.reads.last)
 }
 
-// abandon returns every request that has not been answered, with the reason why it will not be.
-func (e *Engine) abandon(reason error) []*Request {
+// abandon returns every request that has not been answered, with the reason why it will not be, and the installation
+// that will not be made, if any.
+func (e *Engine) abandon(reason error) ([]*Request, Installation) {
 	for _, r := range e.waiters.queue {
 		r.Err = fmt.Errorf("%w: %w", ErrUnknown, reason)
 	}
@@ -65,7 +66,11 @@ func (e *Engine) abandon(reason error) []*Request {
 	for _, r := range reads {
 		r.Err = reason
 	}
-	return append(e.waiters.queue, reads...)
+	var made Installation
+	if e.install != nil {
+		made = e.install.made
+	}
+	return append(e.waiters.queue, reads...), made
 }
 
 // busy reports whether proposals are on their way.

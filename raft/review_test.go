@@ -1,10 +1,17 @@
 package raft_test
 
 import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lockd/lockd/raft"
+	"github.com/lockd/lockd/raft/wal"
 )
 
 // voter is an Engine of a cluster of one, whose disk and state machine do what the test says.
@@ -64,4 +71,119 @@ func TestLogIsCompactedUnderLoad(t *testing.T) {
 	}
 	s, applied := v.Status()
 	t.Errorf("the log still begins at %d; %d entries are applied, 8 are to be kept", s.Base.Index+1, applied)
+}
+
+// TestJointConfigurationIsChecked asks for a configuration that is good, but for which the joint one is too large.
+func TestJointConfigurationIsChecked(t *testing.T) {
+	peers := peersOf(raft.MaxPeers + 1)
+	v := newVoter(t, raft.EngineOptions{}, peers[1:raft.MaxPeers]...)
+	var w raft.Work
+	for range 5 {
+		w = v.turn(w)
+	}
+	second := peers[1].ID
+	v.Receive(v.now, []raft.Message{{From: second, To: v.id, Term: 2, Body: raft.AppendReply{Session: 1, OK: true, Match: 2}}})
+	r := &raft.Request{}
+	v.Reconfigure(v.now, 1, raft.Config{Voters: peers[1:2], Learners: peers[2:]}, r)
+	v.turn(w)
+	if !errors.Is(r.Err, raft.ErrBadConfig) {
+		t.Errorf("a change through a configuration of %d peers got %v, want ErrBadConfig", len(peers), r.Err)
+	}
+}
+
+// wire is a transport that leads nowhere; the test plays the peers.
+type wire struct{ raft.Handler }
+
+func (w *wire) Start(h raft.Handler) error { w.Handler = h; return nil }
+func (*wire) SetPeers([]raft.Peer)         {}
+func (*wire) Send([]raft.Message)          {}
+func (*wire) Close() error                 { return nil }
+func (*wire) SendSnapshot(context.Context, raft.SnapshotHeader, io.Reader) error {
+	return raft.ErrUnreachable
+}
+
+// shelf is a state machine whose installations count what becomes of them.
+type shelf struct {
+	ledger
+
+	committed, discarded atomic.Int32
+}
+
+func (s *shelf) Restore(raft.Mark, io.Reader) (raft.Installation, error) { return s, nil }
+func (s *shelf) Commit() error                                           { s.committed.Add(1); return nil }
+func (s *shelf) Discard()                                                { s.discarded.Add(1) }
+
+// startLone starts a node whose peers are played by the test.
+func startLone(t *testing.T, m *member, machine raft.StateMachine) (*raft.Node, *wire) {
+	t.Helper()
+	if err := m.create(t).Close(); err != nil {
+		t.Fatal(err)
+	}
+	log, err := wal.Open(m.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{}
+	n, err := raft.Start(raft.NodeOptions{Core: m.core, Storage: log, Transport: w, Machine: machine})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, w
+}
+
+// TestCloseDiscardsWhatWaitsToBeInstalled closes a node while a snapshot waits for the state machine.
+func TestCloseDiscardsWhatWaitsToBeInstalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newCluster(t, 0).add(raft.PeerID{Node: 2, Incarnation: 7})
+		gate := make(chan struct{})
+		machine := &shelf{}
+		machine.gate = func() { <-gate }
+		n, w := startLone(t, m, machine)
+		leader, config := raft.PeerID{Node: 1, Incarnation: 7}, raft.Config{Voters: peersOf(1)}
+		first := raft.NewEntry(raft.Position{Index: 1, Term: 1}, raft.KindConfig, config.AppendBinary(nil))
+		w.Receive([]raft.Message{{From: leader, To: m.id, Term: 1, Body: raft.Append{
+			Session: 1, Entries: []raft.Entry{first}, Commit: 1,
+		}}})
+		synctest.Wait() // the state machine is busy
+		config.Index = 1
+		head := raft.SnapshotHeader{From: leader, To: m.id, Term: 1, Session: 1, Mark: raft.Mark{
+			Position: raft.Position{Index: 9, Term: 1}, Config: config,
+		}}
+		if err := w.ReceiveSnapshot(t.Context(), head, strings.NewReader("")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the snapshot waits
+		closed := make(chan error)
+		go func() { closed <- n.Close() }()
+		synctest.Wait()
+		close(gate)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		if c, d := machine.committed.Load(), machine.discarded.Load(); c != 0 || d != 1 {
+			t.Errorf("the snapshot was committed %d times and discarded %d times, want 0 and 1", c, d)
+		}
+	})
+}
+
+// TestStatusOfACallerThatLeaves is for the race detector: what the loop fills in is not read by a caller whose context
+// has ended.
+func TestStatusOfACallerThatLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := startLone(t, newCluster(t, 0).add(raft.PeerID{Node: 2, Incarnation: 7}), &ledger{})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		left := 0
+		for range 50 {
+			if s, _, err := n.Status(ctx); err != nil && s.Term == 0 && s.Role == 0 {
+				left++
+			}
+		}
+		if left == 0 {
+			t.Error("no caller has left before its answer")
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
