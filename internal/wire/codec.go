@@ -1,0 +1,124 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
+)
+
+// FrameMax is the largest length of a frame: its type and its body.
+const FrameMax = 1 << 20
+
+// headerSize is the length of a frame and its type.
+const headerSize = 4 + 1
+
+// ErrFrameTooLarge is what writing returns for a message that does not fit a frame.
+var ErrFrameTooLarge = errors.New("wire: the message does not fit a frame")
+
+// handle configures the codec: numbers in their shortest form, strings and bytes apart, structs as arrays in the order of their fields.
+var handle = newHandle()
+
+func newHandle() *codec.MsgpackHandle {
+	h := &codec.MsgpackHandle{WriteExt: true, PositiveIntUnsigned: true}
+	h.StructToArray = true
+	h.MaxDepth = depthMax
+	return h
+}
+
+// encoders and decoders keep what the codec allocates for itself.
+var (
+	encoders = sync.Pool{New: func() any { return codec.NewEncoderBytes(nil, handle) }}
+	decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, handle) }}
+)
+
+// Append appends the frame of a message to b. If the message breaks a limit of its fields it returns b and a *[FormatError]: what
+// Append takes, every reader of this version takes. It is safe for concurrent use.
+func Append(b []byte, m Message) ([]byte, error) {
+	e := registry[m.Type()]
+	if e == nil || e.goal != reflect.TypeOf(m) {
+		return b, fmt.Errorf("wire: a %T cannot be written", m)
+	}
+	start := len(b)
+	framed, err := appendBody(append(b, 0, 0, 0, 0, byte(m.Type())), m)
+	if err != nil {
+		return b, err
+	}
+	body := framed[start+headerSize:]
+	if len(body)+1 > FrameMax {
+		return b, fmt.Errorf("%w: %s has %d bytes, a frame at most %d", ErrFrameTooLarge, e.name, len(body)+1, FrameMax)
+	}
+	if err := e.shape.verify(body, e.name); err != nil {
+		return b, err
+	}
+	binary.BigEndian.PutUint32(framed[start:], uint32(len(body)+1))
+	return framed, nil
+}
+
+// Decode reads the body of a frame. What is wrong with it is told by a *[FormatError]; a type that is not known gives an *[Unknown].
+// Nothing in the message is a part of body. It allocates at most 64 times the length of the body and a constant. It is safe for
+// concurrent use.
+func Decode(t Type, body []byte) (Message, error) {
+	e := registry[t]
+	if e == nil {
+		u := &Unknown{Kind: t}
+		if u.IsRequest() {
+			id, ok := RequestID(body)
+			if !ok {
+				return nil, &FormatError{Message: t.String(), Path: ".id", Problem: "a request of a later version without an id"}
+			}
+			u.ID = id
+		}
+		return u, nil
+	}
+	if err := e.shape.verify(body, e.name); err != nil {
+		return nil, err
+	}
+	m := e.fresh()
+	if err := decodeBody(body, m); err != nil {
+		return nil, fmt.Errorf("wire: %s: %w", e.name, err)
+	}
+	return m, nil
+}
+
+// RequestID returns the first field of a body, which in every request is its id, however wrong the rest is.
+func RequestID(body []byte) (id uint64, ok bool) {
+	c := cursor{rest: body, size: len(body)}
+	if n, ok := c.length(arrayFormats); !ok || n == 0 {
+		return 0, false
+	}
+	return c.uint()
+}
+
+// appendBody encodes m behind b, in place if there is room.
+func appendBody(b []byte, m any) ([]byte, error) {
+	e := encoders.Get().(*codec.Encoder)
+	defer encoders.Put(e)
+	room := b[len(b):]
+	if cap(room) == 0 {
+		room = make([]byte, 0, 256)
+	}
+	body := room
+	e.ResetBytes(&body)
+	if err := e.Encode(m); err != nil {
+		return b, fmt.Errorf("wire: %T: %w", m, err)
+	}
+	return append(b, body...), nil
+}
+
+// decodeBody decodes a verified body into what m points to.
+func decodeBody(body []byte, m any) error {
+	d := decoders.Get().(*codec.Decoder)
+	defer decoders.Put(d)
+	d.ResetBytes(body)
+	if err := d.Decode(m); err != nil {
+		return err
+	}
+	if n := d.NumBytesRead(); n != len(body) {
+		return fmt.Errorf("%d of %d bytes were read", n, len(body))
+	}
+	return nil
+}
