@@ -187,7 +187,7 @@ func (m *etcdMachine) apply(entries []*pb.Entry, leader bool) error {
 	if leader {
 		for _, e := range entries {
 			if len(e.GetData()) > 0 {
-				m.waiting.done[proposerOf(e.GetData())] <- struct{}{}
+				nudge(m.waiting.done[proposerOf(e.GetData())])
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -87,7 +88,7 @@ func (n *etcdNetwork) send(ms []*pb.Message) {
 }
 
 func (n *etcdNetwork) lane(address string, box *mailbox[*pb.Message]) {
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", address)
 	if err != nil || !n.register(conn) {
 		return
 	}
