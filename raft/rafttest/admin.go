@@ -39,8 +39,12 @@ func (s *Sim) reconfigure() {
 	if w.chance(0.02) {
 		base--
 	}
-	if w.chance(0.3) {
-		w.After(w.about(w.opt.Times.Sync+w.opt.Network.Delay), "administrator in a hurry", s.reconfigure)
+	soon := w.about(2 * (w.opt.Times.Sync + w.opt.Network.Delay))
+	switch {
+	case w.chance(0.3):
+		w.After(soon, "administrator in a hurry", s.reconfigure)
+	case !s.calm && s.Swarm.Faults[FaultCrash] && w.chance(0.3):
+		w.After(soon, "crash in a change", func() { s.crashNode(l, w.exp(s.Swarm.FaultLasts)) })
 	}
 	l.Reconfigure(base, next, func(r *raft.Request) {
 		if r.Err != nil {

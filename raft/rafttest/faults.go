@@ -115,9 +115,13 @@ func (s *Sim) crash(lasts time.Duration) bool {
 	if n == nil {
 		return false
 	}
+	s.crashNode(n, lasts)
+	return true
+}
+
+func (s *Sim) crashNode(n *Node, lasts time.Duration) {
 	s.kill(n, s.World.chance(0.5))
 	s.World.After(lasts, "restart", func() { s.start(n) })
-	return true
 }
 
 // kill ends a process. Its connections end with it, which the others may notice.
@@ -143,8 +147,7 @@ func (s *Sim) crashAt(n *Node, place string) bool {
 	if s.calm || !s.World.chance(p) {
 		return false
 	}
-	s.kill(n, s.World.chance(0.5))
-	s.World.After(s.World.exp(s.Swarm.FaultLasts), "restart", func() { s.start(n) })
+	s.crashNode(n, s.World.exp(s.Swarm.FaultLasts))
 	return true
 }
 

@@ -65,10 +65,7 @@ func (s *Sim) rot(lasts time.Duration) bool {
 		return false
 	}
 	n.doomed = true
-	s.World.After(lasts, "restart", func() {
-		s.kill(n, s.World.chance(0.5))
-		s.start(n)
-	})
+	s.World.After(lasts, "restart", func() { s.crashNode(n, 0) })
 	return true
 }
 
@@ -83,8 +80,12 @@ func (s *Sim) wipe(lasts time.Duration) bool {
 	return true
 }
 
+// loseState throws a state away. A leader has the longest log, and back at once it may be the only one who can lead.
 func (s *Sim) loseState(lasts time.Duration) bool {
 	n := s.anyone()
+	if l := s.World.Leader(); l != nil && s.World.chance(0.5) {
+		n, lasts = l, 0
+	}
 	if !s.mayLose(n) {
 		return false
 	}
