@@ -106,42 +106,51 @@ func (c *Core) answer(r readRequest, ok bool) {
 // readQuestion is a follower's side: the reads that came while one question is out share the next.
 type readQuestion struct {
 	waiting []uint64
-	asked   []uint64
-	number  uint64
+	asked   []askedRead // in the order of their questions
+	number  uint64      // of the last question
 	until   time.Duration
 }
 
-// ask sends the next question under a number of its own: the answer to an earlier one must not serve later reads.
+// askedRead is a read and the first question that was sent after it came: the answer to that one or to any later one
+// serves it.
+type askedRead struct{ id, question uint64 }
+
+// ask sends the next question unless one is out.
 func (q *readQuestion) ask(c *Core, leader PeerID) {
-	if len(q.asked) > 0 || len(q.waiting) == 0 || leader.IsZero() {
-		return
+	if len(q.asked) == 0 && len(q.waiting) > 0 && !leader.IsZero() {
+		q.send(c, leader)
 	}
+}
+
+// send sends a question under a number of its own: the answer to an earlier one must not serve later reads.
+func (q *readQuestion) send(c *Core, leader PeerID) {
 	c.rounds++
 	q.number, q.until = c.rounds, c.now+c.opt.grace()
-	q.asked, q.waiting = q.waiting, nil
+	for _, id := range q.waiting {
+		q.asked = append(q.asked, askedRead{id, q.number})
+	}
+	q.waiting = nil
 	c.send(Message{To: leader, Term: c.hard.Term, Body: ReadIndex{Read: q.number}})
 }
 
 func (q *readQuestion) answer(c *Core, from, leader PeerID, r ReadIndexReply) {
-	if from != leader || len(q.asked) == 0 || r.Read != q.number {
+	if from != leader || r.Read > q.number {
 		return
 	}
-	for _, id := range q.asked {
+	for len(q.asked) > 0 && q.asked[0].question <= r.Read {
 		if r.OK {
-			c.out.Reads = append(c.out.Reads, ReadDone{Read: id, Index: r.Index})
+			c.out.Reads = append(c.out.Reads, ReadDone{Read: q.asked[0].id, Index: r.Index})
 		} else {
-			c.readFailed(id)
+			c.readFailed(q.asked[0].id)
 		}
+		q.asked = q.asked[1:]
 	}
-	q.asked = nil
 }
 
-// wake asks again when the answer is overdue.
+// wake asks again when the answer is overdue. The first answer to come is taken: it may just have a long way.
 func (q *readQuestion) wake(c *Core, leader PeerID) {
 	if len(q.asked) > 0 && c.now >= q.until {
-		q.waiting = append(q.asked, q.waiting...)
-		q.asked = nil
-		q.ask(c, leader)
+		q.send(c, leader)
 	}
 }
 
@@ -153,9 +162,10 @@ func (q *readQuestion) deadline() time.Duration {
 }
 
 func (q *readQuestion) abandon(c *Core) {
-	for _, list := range [][]uint64{q.asked, q.waiting} {
-		for _, id := range list {
-			c.readFailed(id)
-		}
+	for _, r := range q.asked {
+		c.readFailed(r.id)
+	}
+	for _, id := range q.waiting {
+		c.readFailed(id)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/raft"
+	"github.com/lockd/lockd/raft/memnet"
 	"github.com/lockd/lockd/raft/wal"
 )
 
@@ -184,6 +185,26 @@ func TestStatusOfACallerThatLeaves(t *testing.T) {
 		}
 		if err := n.Close(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestFollowerReadsFarFromItsLeader reads over a network on which every answer comes after the follower has asked again.
+func TestFollowerReadsFarFromItsLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		c.startAll()
+		defer c.close()
+		follower := c.others(c.leader())[0]
+		for _, a := range c.members {
+			for _, b := range c.members {
+				c.net.SetLink(a.id, b.id, memnet.Link{MinDelay: 60 * time.Millisecond, MaxDelay: 61 * time.Millisecond})
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if _, err := follower.node.Read(ctx); err != nil {
+			t.Errorf("read: %v", err)
 		}
 	})
 }
