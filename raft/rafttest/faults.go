@@ -66,6 +66,9 @@ func (s *Sim) nemesis() {
 	if len(drawn) > 0 {
 		s.every(s.Swarm.FaultEvery, "nemesis", func() {
 			f := drawn[w.rand.IntN(len(drawn))]
+			if l := w.Leader(); l != nil && w.chance(0.5) {
+				s.question(l, 10)
+			}
 			if f.strike(s, w.exp(s.Swarm.FaultLasts)) {
 				w.cover.hit(f.name)
 				w.trace.note(w.now, nil, f.name, nil)
@@ -80,6 +83,20 @@ func (s *Sim) nemesis() {
 			}
 		})
 	}
+}
+
+// question reads from a node that leads now, a few times in the time in which it may lose its leadership without
+// knowing.
+func (s *Sim) question(n *Node, times int) {
+	if times == 0 || s.Swarm.Reads == 0 {
+		return
+	}
+	s.World.After(s.World.about(s.Swarm.Heartbeat), "question", func() {
+		if n.Running() {
+			n.Read(func(*raft.Request) {})
+			s.question(n, times-1)
+		}
+	})
 }
 
 // every does something again and again, as long as there are faults.
