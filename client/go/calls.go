@@ -103,10 +103,7 @@ func (m *Machine) Abandon(now time.Duration, id CallID) error {
 		m.calls.finish(m, c, Cancelled, nil)
 		m.calls.compact()
 	case c.state == held:
-		m.calls.drop(c)
-		r := c.release()
-		r.id = c.id
-		m.calls.ask(m, r)
+		m.calls.giveBack(m, c)
 	case c.acquires():
 		c.given = true
 		m.calls.cancels = append(m.calls.cancels, &call{
@@ -172,15 +169,28 @@ func (l *ledger) answered(m *Machine, s Slot, a Answer) {
 	}
 }
 
-// granted takes the grant of an acquisition. Of one that was given up it is not to be known: until the cancel has arrived, the
-// cluster must remember what it granted under this number.
+// giveBack releases under the same id what a call holds that was given up.
+func (l *ledger) giveBack(m *Machine, c *call) {
+	l.drop(c)
+	r := c.release()
+	r.id = c.id
+	l.ask(m, r)
+}
+
+// granted takes the grant of an acquisition. Once a cancel was sent for it, it is not to be known: until that has arrived, the
+// cluster must remember what it granted under this number. Before that it must be known, for a cancel that waits for a number in
+// a full window may wait for this one.
 func (l *ledger) granted(m *Machine, c *call, a Answer) {
-	if c.state == held || c.given {
+	if c.state == held || c.cancel != nil {
 		return
 	}
 	l.known(c)
 	l.sawWait(c)
 	c.state, c.token = held, a.Token
+	if c.given {
+		l.giveBack(m, c)
+		return
+	}
 	m.emit(Acquired{Call: c.id, Token: a.Token, Body: a.Body})
 }
 
