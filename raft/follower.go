@@ -196,10 +196,9 @@ func (c *Core) spendHint() bool {
 
 func (f *follower) wake(c *Core) {
 	f.asked.wake(c, f.leader)
-	if !c.promotable() {
-		return
+	if c.promotable() {
+		f.listen(c)
 	}
-	f.listen(c)
 	if c.now < f.electAt {
 		return
 	}
@@ -209,8 +208,9 @@ func (f *follower) wake(c *Core) {
 		f.electAt = c.now + c.opt.Heartbeat
 		return
 	}
-	if c.diskStalled() {
-		f.electAt = c.now + c.drawTimeout()
+	if !c.promotable() || c.diskStalled() {
+		// It does not stand, but gives up the leader all the same: reads must not go on asking one that is gone.
+		c.become(&follower{electAt: c.now + c.drawTimeout()})
 		return
 	}
 	c.campaign(false)
@@ -218,7 +218,7 @@ func (f *follower) wake(c *Core) {
 
 func (f *follower) deadline(c *Core) time.Duration {
 	d := f.asked.deadline()
-	if !c.promotable() {
+	if !c.promotable() && f.leader.IsZero() {
 		return d
 	}
 	d = min(d, f.electAt)

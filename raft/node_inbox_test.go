@@ -67,3 +67,16 @@ func TestClosedInboxKeepsNothing(t *testing.T) {
 		t.Errorf("%d messages are kept that nobody will take", n)
 	}
 }
+
+// TestReadsThatNobodyWaitsForAreLetGo reads on a learner that is cut off, by callers that do not wait for long.
+func TestReadsThatNobodyWaitsForAreLetGo(t *testing.T) {
+	w := readWaiters{}
+	for i := range 100_000 {
+		r := &Request{}
+		r.abandoned.Store(i%100 > 0)
+		w.homeless, w.ready = park(w.homeless, r), park(w.ready, r)
+	}
+	if h, r := len(w.homeless), len(w.ready); max(h, r) > 4096 || min(h, r) < 1000 {
+		t.Errorf("%d and %d reads are kept of 1,000 that somebody waits for", h, r)
+	}
+}

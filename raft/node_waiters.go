@@ -142,10 +142,10 @@ func (w *readWaiters) answered(reads []ReadDone, applied Index, done []*Request)
 			r.Err = d.Err
 			done = append(done, r)
 		case d.Err != nil:
-			w.shelter(r)
+			w.homeless = park(w.homeless, r)
 		case d.Index > applied:
 			r.At.Index = d.Index
-			w.ready = append(w.ready, r)
+			w.ready = park(w.ready, r)
 		default:
 			r.At.Index = d.Index
 			done = append(done, r)
@@ -168,13 +168,14 @@ func (w *readWaiters) applied(i Index, done []*Request) []*Request {
 	return done
 }
 
-// shelter keeps a read until a leader is known. Those that nobody waits for any more are let go as the list grows.
-func (w *readWaiters) shelter(r *Request) {
+// park adds a read to a list in which it may stay for long. Those that nobody waits for any more are let go as the list
+// grows.
+func park(list []*Request, r *Request) []*Request {
 	const many = 1024
-	if len(w.homeless) >= many && len(w.homeless) == cap(w.homeless) {
-		w.homeless = slices.DeleteFunc(w.homeless, func(r *Request) bool { return r.abandoned.Load() })
+	if len(list) >= many && len(list) == cap(list) {
+		list = slices.DeleteFunc(list, func(r *Request) bool { return r.abandoned.Load() })
 	}
-	w.homeless = append(w.homeless, r)
+	return append(list, r)
 }
 
 // takeHomeless returns the reads that waited for a leader, now that there is one.
