@@ -87,7 +87,7 @@ func (d *scriptDisk) compact(upTo raft.Index) raft.Position {
 	for len(d.entries) > 0 && d.entries[0].Index() <= upTo {
 		e := d.entries[0]
 		if e.Kind() == raft.KindConfig {
-			d.base.Config, _ = raft.DecodeConfig(e.Index(), e.Data()) //nolint:errcheck // the core has made it
+			d.base.Config, _ = raft.DecodeConfig(e.Index(), e.Data()) // the core has made it
 		}
 		d.base.Position, d.entries = e.Position(), d.entries[1:]
 	}

@@ -108,7 +108,9 @@ func (n *scriptNode) take(work raft.Work) {
 		n.installing = work.Install
 	}
 	for _, made := range work.Discard {
-		n.w.printf("%v discards the snapshot at %v", n.id, made.(*scriptSnapshot).mark.Index)
+		if snap, ok := made.(*scriptSnapshot); ok {
+			n.w.printf("%v discards the snapshot at %v", n.id, snap.mark.Index)
+		}
 	}
 	for _, o := range work.Snapshots {
 		n.w.printf("%v is to send a snapshot to %v", n.id, o.To)

@@ -140,12 +140,14 @@ func showEntry(e raft.Entry) string {
 			return at + " " + err.Error()
 		}
 		return at + " config " + showConfig(c)
+	case raft.KindCommand:
+		name, padding, _ := strings.Cut(string(e.Data()), ".")
+		if padding != "" {
+			name += fmt.Sprintf(" (%d bytes)", len(e.Data()))
+		}
+		return at + " " + name
 	}
-	name, padding, _ := strings.Cut(string(e.Data()), ".")
-	if padding != "" {
-		name += fmt.Sprintf(" (%d bytes)", len(e.Data()))
-	}
-	return at + " " + name
+	return at + " " + e.Kind().String()
 }
 
 // showEntries shows entries, of a long run the ends.

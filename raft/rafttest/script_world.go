@@ -62,18 +62,16 @@ func (w *scriptWorld) cluster(a scriptArgs) error {
 		n.disk.votes = make(map[raft.Term]raft.PeerID)
 		if config.Contains(p.ID) {
 			first := raft.NewEntry(raft.Position{Index: 1, Term: 1}, raft.KindConfig, config.AppendBinary(nil))
-			n.disk.write([]raft.Write{{Hard: raft.HardState{Term: 1}, Entries: []raft.Entry{first}}})
+			err = errors.Join(err, n.disk.write([]raft.Write{{Hard: raft.HardState{Term: 1}, Entries: []raft.Entry{first}}}))
 		}
 		w.nodes = append(w.nodes, n)
 	}
 	w.sortNodes()
 	for _, n := range w.nodes {
-		if err := n.start(); err != nil {
-			return err
-		}
+		err = errors.Join(err, n.start())
 	}
 	w.out.Reset()
-	return nil
+	return err
 }
 
 func (w *scriptWorld) sortNodes() {
