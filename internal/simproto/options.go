@@ -52,7 +52,7 @@ func draw(rng *rand.Rand) Options {
 		TTL:      pick(session.TTLMin, session.TTLMin, 1500*ms, 3*s, 6*s),
 		Grace:    []int{0, 0, 300, 1000}[rng.IntN(4)],
 		Drift:    []int{0, 500, 4_900}[rng.IntN(3)],
-		SyncMost: pick(ms, 5*ms, 100*ms), Heartbeat: pick(50*ms, 100*ms, 200*ms), Batch: pick(10*ms, 100*ms),
+		SyncMost: pick(ms, 5*ms, 100*ms, 800*ms), Heartbeat: pick(50*ms, 100*ms, 200*ms), Batch: pick(10*ms, 100*ms),
 		DelayMost: pick(ms, 10*ms, 150*ms), StreamMost: pick(ms, 20*ms), NoticeMost: pick(10*ms, s, 5*s),
 		Loss: []int{0, 10, 100, 300}[rng.IntN(4)], Double: []int{0, 50, 300}[rng.IntN(3)],
 		Late: []int{0, 5, 50}[rng.IntN(3)], Stall: []int{0, 2, 20}[rng.IntN(3)], LateMost: pick(s, 5*s, 20*s),

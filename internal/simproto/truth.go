@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lockd/lockd/internal/naive"
 	"github.com/lockd/lockd/lockd/locktable"
 	"github.com/lockd/lockd/session"
 )
@@ -16,6 +17,7 @@ type truth struct {
 	w      *world
 	log    []*entry
 	table  *locktable.Table
+	model  *naive.Model
 	hashes []session.Hash // after each entry
 
 	token    uint64 // the last one granted
@@ -31,7 +33,7 @@ type truth struct {
 
 func newTruth(w *world) *truth {
 	return &truth{
-		w: w, table: locktable.NewTable(), ended: map[session.Life]locktable.How{}, spans: map[session.Life]time.Duration{},
+		w: w, table: locktable.NewTable(), model: naive.New(), ended: map[session.Life]locktable.How{}, spans: map[session.Life]time.Duration{},
 		outcomes: map[waitName]locktable.Reply{}, asked: map[waitName]*locktable.Acquire{},
 		renewed: map[session.Life]time.Duration{}, settledAt: never,
 	}
@@ -80,6 +82,7 @@ func (t *truth) apply(index int, e *entry) {
 		t.w.fail("%v", err)
 		return
 	}
+	t.agree(index, e.term, cmd, applied)
 	t.w.tracef("%d (%d) %s → %d token %d", index, e.term, describe(cmd), applied.Reply.Code, applied.Reply.Token)
 	if clock, now := t.table.Clock(), t.w.now; clock > now+now/100+time.Millisecond {
 		t.w.fail("cluster time %v is ahead of real time", clock)
@@ -90,6 +93,16 @@ func (t *truth) apply(index int, e *entry) {
 	}
 	t.reply(cmd, applied.Reply)
 	t.beliefs()
+}
+
+// agree checks that the naive machine does the same (invariants 4 and 6: the order of grants, and one outcome of each request).
+func (t *truth) agree(index int, term uint64, cmd locktable.Command, got locktable.Applied) {
+	stamp := t.table.Clock() // it is by the same stamp, or the clock was there before
+	reply, effects := t.model.Apply(uint64(index), term, cmd, stamp)
+	reply.Behind, got.Reply.Behind = 0, 0
+	if reply != got.Reply || !slices.Equal(effects, got.Effects) {
+		t.w.fail("entry %d, %s: the table answers %+v with %+v, the naive one %+v with %+v", index, describe(cmd), got.Reply, got.Effects, reply, effects)
+	}
 }
 
 // describe prints a command for the trace.

@@ -68,7 +68,8 @@ func (wk *worker) ask(now time.Duration) {
 	wk.p.calls[id] = wk
 	if w.chance(w.opts.Abandon) {
 		boot := wk.p.boot
-		w.after(w.between(0, w.opts.TTL), func() {
+		soon := []time.Duration{10 * time.Millisecond, 300 * time.Millisecond, w.opts.TTL}[w.rng.IntN(3)]
+		w.after(w.between(0, soon), func() {
 			if wk.p.boot == boot {
 				wk.p.input(func(now time.Duration) { wk.abandon(now, id) })
 			}
