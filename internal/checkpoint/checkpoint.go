@@ -124,7 +124,7 @@ func (s *Set) check(before raft.Mark) error {
 	if err := s.Head.check(); err != nil {
 		return err
 	}
-	size := len(s.Head.append(nil, false)) + recordOverhead
+	size := len(s.encode(false)) + recordOverhead
 	for _, r := range s.Records {
 		if err := r.check(); err != nil {
 			return fmt.Errorf("set of entry %d: %w", s.Index, err)

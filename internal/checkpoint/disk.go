@@ -166,7 +166,7 @@ func (d *Disk) Flush(s Set) error {
 	}
 	txn := d.used.db.NewTransaction(true)
 	defer txn.Discard()
-	err := txn.Set(headKey, s.Head.append(nil, false))
+	err := txn.Set(headKey, s.encode(false))
 	for i := 0; err == nil && i < len(s.Records); i++ {
 		if r := s.Records[i]; r.Value == nil {
 			err = txn.Delete(r.Key)
@@ -222,17 +222,20 @@ func (d *Disk) Snapshot() (raft.Snapshot, error) {
 		return nil, err
 	}
 	r := &reading{disk: d}
-	r.stream = newStream(head, newScan(txn, func() { d.release(g) }))
+	r.records = newStream(head, newScan(txn, func() { d.release(g) }))
 	d.attach(r)
 	return r, nil
 }
 
 // reading is a snapshot that is being read.
 type reading struct {
-	*stream
-	disk *Disk
-	once sync.Once
+	records *stream
+	disk    *Disk
+	once    sync.Once
 }
+
+// Mark implements raft.Snapshot.
+func (r *reading) Mark() raft.Mark { return r.records.Mark() }
 
 // Read implements io.Reader.
 func (r *reading) Read(p []byte) (int, error) {
@@ -240,7 +243,7 @@ func (r *reading) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	defer r.disk.end()
-	return r.stream.Read(p)
+	return r.records.Read(p)
 }
 
 // Close implements io.Closer.
@@ -250,7 +253,7 @@ func (r *reading) Close() error {
 	return nil
 }
 
-func (r *reading) end() { r.once.Do(r.stream.close) }
+func (r *reading) end() { r.once.Do(r.records.close) }
 
 func (d *Disk) attach(e ender) {
 	d.mu.Lock()

@@ -41,21 +41,21 @@ func (h Head) check() error {
 	return nil
 }
 
-func (h Head) append(b []byte, installed bool) []byte {
+// encode returns the head as store and stream hold it.
+func (h Head) encode(installed bool) []byte {
 	mark := h.AppendBinary(nil)
-	start := len(b)
 	flags := byte(0)
 	if installed {
 		flags = flagInstalled
 	}
-	b = append(b, headVersion, flags)
+	b := append(make([]byte, 0, headFixed+len(mark)+len(h.Meta)+headSum), headVersion, flags)
 	b = binary.LittleEndian.AppendUint64(b, h.Hash[0])
 	b = binary.LittleEndian.AppendUint64(b, h.Hash[1])
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Count))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(mark)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(h.Meta)))
 	b = append(append(b, mark...), h.Meta...)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 func decodeHead(b []byte) (h Head, err error) {

@@ -70,7 +70,7 @@ func (d *Disk) fill(name string, in *reader) error {
 	w := streamWriter{disk: d, to: db.NewStreamWriter(), buf: z.NewBuffer(writeBytes, "checkpoint")}
 	err = w.to.Prepare()
 	if err == nil {
-		err = w.put(headKey, in.head.append(nil, true))
+		err = w.put(headKey, in.head.encode(true))
 	}
 	if err == nil {
 		err = in.records(func(r Record) error { return w.put(r.Key, r.Value) })

@@ -1,4 +1,4 @@
-//go:build linux || darwin || freebsd
+//go:build linux || darwin
 
 package checkpoint
 
@@ -14,5 +14,5 @@ func FreeSpace(dir string) (uint64, error) {
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", dir, err)
 	}
-	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), nil
+	return s.Bavail * uint64(s.Bsize), nil
 }

@@ -40,7 +40,7 @@ type stream struct {
 
 func newStream(head Head, from source) *stream {
 	s := &stream{head: head, from: from}
-	encoded := head.append(nil, false)
+	encoded := head.encode(false)
 	s.out = append(s.out, streamMagic...)
 	s.out = binary.LittleEndian.AppendUint32(s.out, streamVersion)
 	s.out = binary.LittleEndian.AppendUint32(s.out, uint32(len(encoded)))
