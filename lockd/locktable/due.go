@@ -74,15 +74,17 @@ func (t *Table) settleDue(l *lock) {
 }
 
 func (t *Table) settleDead(l *lock) {
-	if h := l.sole; h != nil {
+	if h := l.sole; h != nil && t.hasRoom(roomForName) {
 		t.bury(h)
 	} else if c := l.crowd; c != nil {
 		for h := c.holders.first(); h != nil && t.hasRoom(roomForName); h = c.holders.after(h.token) {
 			t.bury(h)
+			t.promoteMany()
 		}
 		for w := c.queue.first(); w != nil && t.hasRoom(roomForName); w = c.queue.after(w.place) {
 			if !w.client.Alive() {
 				t.dropWait(w)
+				t.promoteMany()
 			}
 		}
 	}

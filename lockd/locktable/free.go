@@ -144,6 +144,14 @@ func (t *Table) promoteFreed() {
 	t.freed = t.freed[:0]
 }
 
+// promoteMany does so when there are many: a wait for many names is one record that is gone, but frees them all, and every lock with
+// nothing in it is gone too.
+func (t *Table) promoteMany() {
+	if len(t.freed) >= freedMax {
+		t.promoteFreed()
+	}
+}
+
 // promote grants to the waiters of a lock, in their order, until one has to wait. A request for several names that waits for
 // another of them keeps out those behind it that it is in conflict with.
 func (t *Table) promote(l *lock) {

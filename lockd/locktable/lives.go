@@ -49,7 +49,7 @@ func (t *Table) die(c *client, how How) {
 }
 
 // collect removes the records of dead sessions, as far as there is room: session after session as they died, of each one in the
-// order in which the records were made. What is freed is granted afterwards, so that a lock is looked at once.
+// order in which the records were made. What is freed is granted for many at once, so that a lock is not looked at for each of them.
 func (t *Table) collect() {
 	for t.hasRoom(roomForName) {
 		c := t.sessions.Dead()
@@ -67,6 +67,7 @@ func (t *Table) collect() {
 			t.touch(&c.Held)
 			t.sessions.Forget()
 		}
+		t.promoteMany()
 	}
 	t.promoteFreed()
 }

@@ -66,11 +66,14 @@ func (r *run) want(got, want locktable.Code) {
 // changed cuts the changes and returns how many records they are.
 func (r *run) changed() int {
 	r.t.Helper()
-	n := len(r.table.Cut().Records)
-	if n > locktable.EntryRecordsMax {
-		r.t.Fatalf("entry %d changed %d records", r.index, n)
+	records, bytes := r.table.Cut().Records, 0
+	for _, record := range records {
+		bytes += len(record.Key) + len(record.Value)
 	}
-	return n
+	if len(records) > locktable.EntryRecordsMax || bytes > locktable.EntryBytesMax {
+		r.t.Fatalf("entry %d changed %d records of %d bytes", r.index, len(records), bytes)
+	}
+	return len(records)
 }
 
 // tickAll ticks until nothing is left and returns how many entries it took.

@@ -47,7 +47,11 @@ const (
 	roomForDue    = EntryRecordsMax * 4 / 10
 	roomForName   = EntryRecordsMax * 5 / 10
 	roomForGrants = EntryRecordsMax * 6 / 10
+	roomForBytes  = EntryBytesMax - 4*ValueMax
 )
+
+// freedMax is how many locks may be freed in one unit of work before they are looked at.
+const freedMax = 16
 
 // NewTable returns the empty state, before the first entry.
 func NewTable() *Table {
@@ -165,7 +169,7 @@ func (t *Table) Work() session.Work {
 
 // hasRoom reports whether the entry has changed less than this many records, and not too many bytes.
 func (t *Table) hasRoom(records int) bool {
-	return t.spent.records < records && t.spent.bytes < EntryBytesMax-2*ValueMax
+	return t.spent.records < records && t.spent.bytes < roomForBytes
 }
 
 // ordinal returns a number above all before it, in this entry and in all earlier ones.
