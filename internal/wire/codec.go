@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -30,10 +31,7 @@ func newHandle() *codec.MsgpackHandle {
 }
 
 // encoders and decoders keep what the codec allocates for itself.
-var (
-	encoders = sync.Pool{New: func() any { return codec.NewEncoderBytes(nil, handle) }}
-	decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, handle) }}
-)
+var encoders, decoders sync.Pool
 
 // Append appends the frame of a message to b. If the message breaks a limit of its fields it returns b and a *[FormatError]: what
 // Append takes, every reader of this version takes. It is safe for concurrent use.
@@ -59,7 +57,7 @@ func Append(b []byte, m Message) ([]byte, error) {
 }
 
 // Decode reads the body of a frame. What is wrong with it is told by a *[FormatError]; a type that is not known gives an *[Unknown].
-// Nothing in the message is a part of body. It allocates at most 64 times the length of the body and a constant. It is safe for
+// Nothing in the message is a part of body. It allocates at most 32 times the length of the body and a constant. It is safe for
 // concurrent use.
 func Decode(t Type, body []byte) (Message, error) {
 	e := registry[t]
@@ -95,13 +93,12 @@ func RequestID(body []byte) (id uint64, ok bool) {
 
 // appendBody encodes m behind b, in place if there is room.
 func appendBody(b []byte, m any) ([]byte, error) {
-	e := encoders.Get().(*codec.Encoder)
-	defer encoders.Put(e)
-	room := b[len(b):]
-	if cap(room) == 0 {
-		room = make([]byte, 0, 256)
+	e, ok := encoders.Get().(*codec.Encoder)
+	if !ok {
+		e = codec.NewEncoderBytes(nil, handle)
 	}
-	body := room
+	defer encoders.Put(e)
+	body := slices.Grow(b, 64)[len(b):]
 	e.ResetBytes(&body)
 	if err := e.Encode(m); err != nil {
 		return b, fmt.Errorf("wire: %T: %w", m, err)
@@ -111,7 +108,10 @@ func appendBody(b []byte, m any) ([]byte, error) {
 
 // decodeBody decodes a verified body into what m points to.
 func decodeBody(body []byte, m any) error {
-	d := decoders.Get().(*codec.Decoder)
+	d, ok := decoders.Get().(*codec.Decoder)
+	if !ok {
+		d = codec.NewDecoderBytes(nil, handle)
+	}
 	defer decoders.Put(d)
 	d.ResetBytes(body)
 	if err := d.Decode(m); err != nil {

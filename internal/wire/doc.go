@@ -15,8 +15,8 @@
 // # Untrusted bytes
 //
 // Any bytes give a message or an error, never a panic. A body is checked against the shape of its type before anything is allocated for
-// it: kinds, ranges, lengths, UTF-8, the number of elements, the depth, the end. So decoding allocates at most 64 times the body and
-// 4 KiB, and a Reader keeps at most twice what has arrived, or 512 bytes. Writing makes the same check: what is written can be read.
+// it: kinds, ranges, lengths, UTF-8, the number of elements, the depth, the end. So decoding allocates at most 32 times the body and
+// a constant, and a Reader keeps at most twice what has arrived, or 512 bytes. Writing makes the same check: what is written can be read.
 // Nothing here checks the rules of the service (a name without control characters, a TTL within its bounds): they are the lock table's.
 //
 // # Versions

@@ -127,9 +127,18 @@ func limits(tag string) (all []int) {
 
 // draw returns a random message of a type, mostly small and sometimes at the limits of its fields.
 func draw(t *rapid.T, of reflect.Type) wire.Message {
-	m := reflect.New(of)
-	drawInto(t, m.Elem(), "")
-	return m.Interface().(wire.Message)
+	v := reflect.New(of)
+	drawInto(t, v.Elem(), "")
+	return message(t, v)
+}
+
+// message returns what a reflected pointer points to as a message.
+func message(t interface{ Fatalf(string, ...any) }, v reflect.Value) wire.Message {
+	m, ok := v.Interface().(wire.Message)
+	if !ok {
+		t.Fatalf("%v is no message", v.Type())
+	}
+	return m
 }
 
 func drawInto(t *rapid.T, v reflect.Value, tag string) {

@@ -188,7 +188,7 @@ func TestWriterWritesManyAtOnce(t *testing.T) {
 	}
 	r := wire.NewReader(bytes.NewReader(got.all), wire.FrameMax)
 	for i := range 101 {
-		if m, err := r.Read(); err != nil || m.(*wire.Status).ID != uint64(i) {
+		if m, err := r.Read(); err != nil || same(&wire.Status{ID: uint64(i)}, m) != "" {
 			t.Fatalf("message %d: %+v, %v", i, m, err)
 		}
 	}
@@ -263,8 +263,15 @@ func TestLaterVersion(t *testing.T) {
 // TestNumbersInAnyFormat reads a number in each format that can carry it.
 func TestNumbersInAnyFormat(t *testing.T) {
 	for _, number := range [][]byte{
-		{5}, {0xcc, 5}, {0xcd, 0, 5}, {0xce, 0, 0, 0, 5}, {0xcf, 0, 0, 0, 0, 0, 0, 0, 5},
-		{0xd0, 5}, {0xd1, 0, 5}, {0xd2, 0, 0, 0, 5}, {0xd3, 0, 0, 0, 0, 0, 0, 0, 5},
+		{5},
+		{0xcc, 5},
+		{0xcd, 0, 5},
+		{0xce, 0, 0, 0, 5},
+		{0xcf, 0, 0, 0, 0, 0, 0, 0, 5},
+		{0xd0, 5},
+		{0xd1, 0, 5},
+		{0xd2, 0, 0, 0, 5},
+		{0xd3, 0, 0, 0, 0, 0, 0, 0, 5},
 	} {
 		m, err := wire.Decode(wire.TypeNoQuorum, append([]byte{0x91}, number...))
 		if err != nil || same(&wire.NoQuorum{Since: 5}, m) != "" {

@@ -64,8 +64,7 @@ func shapeOf(t reflect.Type, tag string) *shape {
 		s.slice(t, tag)
 	case reflect.Struct:
 		s.kind = kindStruct
-		for i := range t.NumField() {
-			f := t.Field(i)
+		for f := range t.Fields() {
 			s.fields = append(s.fields, field{name: snake(f.Name), shape: shapeOf(f.Type, f.Tag.Get("wire"))})
 		}
 	default:
