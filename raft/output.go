@@ -53,7 +53,8 @@ type SnapshotOrder struct {
 func (c *Core) Output() Output {
 	c.role.flush(c)
 	out := &c.out
-	if c.hardNew || c.log.pending() || out.Install.Index > 0 || len(out.then) > 0 && c.confirmed < c.seq {
+	switch late := c.confirmed < c.seq; {
+	case c.hardNew || c.log.pending() || out.Install.Index > 0 || len(out.then) > 0 && late && !c.diskStalled():
 		c.seq++
 		w := Write{Seq: c.seq, Then: out.then}
 		if c.hardNew {
@@ -64,8 +65,10 @@ func (c *Core) Output() Output {
 		}
 		c.log.write(&w, c.now)
 		out.Writes = append(out.Writes, w)
-	} else {
+	case !late:
 		out.Send = append(out.Send, out.then...) // nothing is on its way to the disk
+	default:
+		// The disk stands still. The peers ask on, and the answers would gather for as long as it does: they are lost.
 	}
 	out.then = nil
 	out.Commit = c.commit

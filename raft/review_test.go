@@ -208,3 +208,35 @@ func TestFollowerReadsFarFromItsLeader(t *testing.T) {
 		}
 	})
 }
+
+// TestDiskThatStandsStillGathersNoAnswers asks a follower, whose write does not end, again and again.
+func TestDiskThatStandsStillGathersNoAnswers(t *testing.T) {
+	peers := peersOf(2)
+	base := raft.Mark{Position: raft.Position{Index: 1, Term: 1}, Config: raft.Config{Index: 1, Voters: peers}}
+	core, err := raft.NewCore(0, raft.Options{ID: peers[1].ID}, raft.State{Hard: raft.HardState{Term: 1}, Base: base, Last: 1}, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := raft.NewEntry(raft.Position{Index: 2, Term: 1}, raft.KindNoop, nil)
+	ask := raft.Message{From: peers[0].ID, To: peers[1].ID, Term: 1, Body: raft.Append{
+		Session: 1, Prev: base.Position, Entries: []raft.Entry{entry},
+	}}
+	var now time.Duration
+	var last uint64
+	writes := 0
+	for ; now < time.Hour; now += 100 * time.Millisecond {
+		core.Step(now, ask)
+		for _, w := range core.Output().Writes {
+			writes++
+			last = w.Seq
+		}
+	}
+	if writes > 50 {
+		t.Errorf("in an hour %d writes have gathered", writes)
+	}
+	core.Persisted(now, last)
+	core.Step(now, ask)
+	if sent := core.Output().Send; len(sent) != 1 {
+		t.Errorf("the disk is well again, and the answer is %v", sent)
+	}
+}
