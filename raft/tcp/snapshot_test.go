@@ -137,7 +137,7 @@ type slowReader struct {
 }
 
 func (r *slowReader) Read(p []byte) (int, error) {
-	time.Sleep(r.wait)
+	<-time.NewTimer(r.wait).C
 	r.wait = 0
 	return r.data.Read(p)
 }
