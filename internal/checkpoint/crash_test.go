@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,10 +26,12 @@ const (
 	childPart = "LOCKD_CHECKPOINT_PART"
 	childDir  = "LOCKD_CHECKPOINT_DIR"
 	childStep = "LOCKD_CHECKPOINT_STEP"
+	// With childReserve a child leaves as much room on the disk as a server does.
+	childReserve = "LOCKD_CHECKPOINT_RESERVE"
 )
 
 var parts = map[string]func(*checkpoint.Disk) error{
-	"life": life, "flush": flushForEver, "rebuild": rebuild,
+	"life": life, "flush": flushForEver, "rebuild": rebuild, "fill": fillUp,
 }
 
 func TestMain(m *testing.M) {
@@ -47,7 +50,11 @@ func play(part func(*checkpoint.Disk) error) error {
 	if err != nil {
 		return err
 	}
-	d, err := checkpoint.Open(options(os.Getenv(childDir)).WithTrace(func(string) {
+	o := options(os.Getenv(childDir))
+	if os.Getenv(childReserve) != "" {
+		o.Reserve = checkpoint.DefaultReserve
+	}
+	d, err := checkpoint.Open(o.WithTrace(func(string) {
 		if left--; left == 0 {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -125,7 +132,7 @@ func life(d *checkpoint.Disk) error {
 		return err
 	}
 	fmt.Println("kept", before)
-	if err := install(d); err != nil {
+	if err := install(d, os.Stdout); err != nil {
 		return err
 	}
 	m, _ = restored()
@@ -136,7 +143,7 @@ func life(d *checkpoint.Disk) error {
 	return nil
 }
 
-func install(d *checkpoint.Disk) error {
+func install(d *checkpoint.Disk, out io.Writer) error {
 	mark, stream, err := streamOfRestored()
 	if err != nil {
 		return err
@@ -148,11 +155,11 @@ func install(d *checkpoint.Disk) error {
 	if _, err := load(staged); err != nil {
 		return err
 	}
-	fmt.Println("committing")
+	fmt.Fprintln(out, "committing")
 	if err := staged.Commit(); err != nil {
 		return err
 	}
-	fmt.Println("durable", after)
+	fmt.Fprintln(out, "durable", after)
 	return nil
 }
 
@@ -220,7 +227,7 @@ func rebuild(d *checkpoint.Disk) error {
 	if _, err := load(d); !errors.Is(err, checkpoint.ErrDamaged) {
 		return fmt.Errorf("load: %w, not damaged", err)
 	}
-	return install(d)
+	return install(d, os.Stdout)
 }
 
 // TestL13DamageIsNeverLost kills a process before every step from finding damage to having replaced it: until another state
@@ -280,7 +287,7 @@ func TestL12StepsOfAnInstallation(t *testing.T) {
 	defer mustClose(t, d)
 	mustLoad(t, d)
 	mustFlush(t, d, newModel().step(1))
-	if err := install(d); err != nil {
+	if err := install(d, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
@@ -342,4 +349,36 @@ func TestKilledWhileFlushing(t *testing.T) {
 		at(d.Head().Index).check(t, d, false)
 		mustClose(t, d)
 	}
+}
+
+// fillUp writes until the disk is full, and then goes on asking.
+func fillUp(d *checkpoint.Disk) error {
+	if _, err := load(d); err != nil {
+		return err
+	}
+	m := newModel()
+	for full := 0; full < 20; {
+		next := m.clone()
+		set := next.set(m.head.Index+1, bulk(m.head.Index+1)...)
+		switch err := d.Flush(set); {
+		case err == nil:
+			m = next
+			fmt.Println("durable", m.head.Index)
+		case errors.Is(err, raft.ErrDiskFull):
+			full++
+		default:
+			return err
+		}
+	}
+	fmt.Println("full", m.head.Index)
+	return nil
+}
+
+// bulk is most of a megabyte that was not there before.
+func bulk(index raft.Index) []checkpoint.Record {
+	records := make([]checkpoint.Record, 1000)
+	for i := range records {
+		records[i] = put(fmt.Sprintf("%06d/%06d", index, i), strings.Repeat(fmt.Sprint(i%10), 1000))
+	}
+	return records
 }

@@ -2,6 +2,7 @@ package checkpoint_test
 
 import (
 	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -118,7 +119,7 @@ func TestBrokenDirectories(t *testing.T) {
 		"no restored store": func(t *testing.T, dir string) {
 			d := openDisk(t, dir)
 			mustLoad(t, d)
-			if err := install(d); err != nil {
+			if err := install(d, io.Discard); err != nil {
 				t.Fatal(err)
 			}
 			mustClose(t, d)
