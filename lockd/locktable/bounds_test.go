@@ -121,3 +121,48 @@ func TestLargestRequestAfterLargeGrants(t *testing.T) {
 	r.changed()
 	r.tickAll()
 }
+
+// A dead session still has its record on "y" when "x" comes free. A request that waits for both passes nobody who waits for "y" alone,
+// and is told how the dead hold ended.
+func TestGrantOverTheRecordsOfTheDead(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		mode   locktable.Mode
+		before bool // somebody waits for y before
+		order  []int
+	}{
+		{"alone", locktable.Exclusive, false, []int{2}},
+		{"behind another", locktable.Shared, true, []int{1, 2}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRun(t)
+			holder, dead := r.open(), r.open()
+			waiters := []session.Life{1: r.open(), 2: r.open()}
+			for _, name := range names("dead/", 0, 2*locktable.EntryRecordsMax) {
+				r.want(r.acquire(dead, locktable.Exclusive, 0, name).Code, locktable.Granted)
+				r.table.Cut()
+			}
+			r.want(r.acquire(holder, locktable.Exclusive, 0, "x").Code, locktable.Granted)
+			x := r.table.Counter()
+			r.want(r.acquire(dead, locktable.Exclusive, 0, "y").Code, locktable.Granted)
+			last := locktable.Ending{How: locktable.Expired, Token: r.table.Counter()}
+			if test.before {
+				r.want(r.acquire(waiters[1], test.mode, locktable.Forever, "y").Code, locktable.Queued)
+			}
+			r.want(r.acquire(waiters[2], test.mode, locktable.Forever, "x", "y").Code, locktable.Queued)
+			over := waitsOver(r.apply(&locktable.Expire{Term: 1, Lives: []session.Life{dead}}).Effects)
+			over = append(over, waitsOver(r.apply(&locktable.Release{Request: r.request(holder), Name: "x", Token: x}).Effects)...)
+			for r.table.Work().Left {
+				over = append(over, waitsOver(r.apply(&locktable.Tick{Term: 1}).Effects)...)
+			}
+			if len(over) != len(test.order) {
+				t.Fatalf("%d waits are over: %+v", len(over), over)
+			}
+			for i, e := range over {
+				if e.Session != waiters[test.order[i]] || e.Reply.Code != locktable.Granted || e.Reply.Previous != last {
+					t.Errorf("wait %d that is over: %+v", i, e)
+				}
+			}
+		})
+	}
+}

@@ -46,6 +46,7 @@ type tally struct {
 	exclusive bool // one of them is exclusive
 	ahead     int  // waiters before it
 	writers   bool // one of them is exclusive
+	dead      bool // records of the dead, whose end will let waiters come forward
 }
 
 // admits reports whether a lock with nothing more in it than the tally grants a request.
@@ -79,6 +80,8 @@ func (t *Table) holders(l *lock) (n tally) {
 		if t.blocks(h) {
 			n.holders++
 			n.exclusive = h.mode == Exclusive
+		} else if h.client != nil {
+			n.dead = true
 		}
 	}
 	return n
@@ -102,15 +105,21 @@ func (t *Table) standing(l *lock, w *wait) tally {
 		if t.waiting(x) {
 			n.ahead++
 			n.writers = n.writers || x.mode == Exclusive
+		} else if !x.client.Alive() {
+			n.dead = true
 		}
 	}
 	return n
 }
 
 // admits reports whether the lock would grant a wait, or a request that comes now if it is nil. While earlier waiters may be granted
-// but are not yet, it grants nobody.
+// but are not yet, it grants nobody: they come forward by a tick, or when the records of the dead are collected.
 func (t *Table) admits(l *lock, w *wait, mode Mode, limit uint32) bool {
-	return (l.crowd == nil || l.crowd.left == 0) && t.standing(l, w).admits(mode, limit)
+	if l.crowd != nil && l.crowd.left != 0 {
+		return false
+	}
+	n := t.standing(l, w)
+	return n.admits(mode, limit) && !(n.dead && n.ahead > 0)
 }
 
 // admitted reports whether every lock of the wait but one would grant it.

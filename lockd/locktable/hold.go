@@ -54,8 +54,8 @@ func (t *Table) grant(c *client, owner uint64, mode Mode, locks []*lock, x *extr
 			t.gather(l)
 		}
 		if c := l.crowd; c != nil {
-			if worse(c.last.How, r.Previous.How) {
-				r.Previous = c.last
+			if last := t.lastEnding(c); worse(last.How, r.Previous.How) {
+				r.Previous = last
 			}
 			if mode == Exclusive {
 				c.floor = h.token
@@ -70,6 +70,23 @@ func (t *Table) grant(c *client, owner uint64, mode Mode, locks []*lock, x *extr
 	t.touch(h)
 	t.changed(h)
 	return r
+}
+
+// lastEnding returns how the lock's last hold ended, one of a dead session that is not collected yet included.
+func (t *Table) lastEnding(c *crowd) Ending {
+	last := c.last
+	if t.sessions.Dead() == nil {
+		return last
+	}
+	for h := range c.holders.all {
+		if h.client == nil || h.client.Alive() {
+			continue
+		}
+		if how, _ := t.endOf(h); !worse(last.How, how) {
+			last = Ending{How: how, Token: h.token}
+		}
+	}
+	return last
 }
 
 // floor returns the token of the last exclusive grant of the lock, as far as it can matter: what was granted before the lock came

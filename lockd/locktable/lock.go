@@ -239,6 +239,9 @@ func (l *lock) gather(floor uint64) *crowd {
 		l.crowd = &crowd{lock: l, floor: floor, newest: floor}
 		if h := l.sole; h != nil {
 			l.crowd.floor, l.crowd.newest = h.token, h.token
+			if how := h.more().nobody; how != NotEnded {
+				l.crowd.last = Ending{How: how, Token: h.token}
+			}
 			l.sole = nil
 			l.add(h)
 		}
