@@ -69,7 +69,7 @@ func (s *Sim) run() (err error) {
 	}
 	s.nemesis()
 	s.administrate()
-	s.every(2*s.Swarm.FaultLasts, "supervisor", func() { s.start(s.anyone()) })
+	s.supervise()
 	if err := s.World.Run(s.Swarm.Duration); err != nil {
 		return err
 	}
@@ -105,6 +105,14 @@ func (s *Sim) bear(place int, incarnation uint64) *Node {
 		n.SetDrift(s.World.rand.Int64N(2*d+1) - d)
 	}
 	return n
+}
+
+// supervise starts again who has stopped, sooner or later.
+func (s *Sim) supervise() {
+	s.World.After(s.World.about(4*s.Swarm.FaultLasts), "supervisor", func() {
+		s.start(s.anyone())
+		s.supervise()
+	})
 }
 
 // settle ends all faults and demands that the cluster comes to order.
