@@ -244,6 +244,9 @@ func (m *Model) incarnate(c *locktable.Incarnate) locktable.Reply {
 	m.counter, m.incarnation = seed, c.Incarnation
 	// Those that the incarnation before ended and nobody has collected yet end with this one, like the others.
 	for _, s := range m.sessions {
+		if s.how == locktable.NotEnded {
+			m.effect(locktable.Effect{Kind: locktable.Ended, Session: s.life, How: locktable.Forgotten})
+		}
 		if s.how == locktable.NotEnded || s.how == locktable.Forgotten {
 			s.how, s.at, s.died = locktable.Forgotten, m.clock, m.index
 		}

@@ -109,6 +109,9 @@ func (t *Table) incarnate(q *Incarnate) Reply {
 	}
 	t.counter, t.incarnation = seed, q.Incarnation
 	t.forgot = session.End{How: uint8(Forgotten), Index: t.index, Clock: t.clock}
+	for terms := range t.sessions.Lives() {
+		t.effect(Effect{Kind: Ended, Session: terms.Life, How: Forgotten})
+	}
 	t.sessions.EndAll(t.forgot)
 	return Reply{Code: OK, Token: t.counter}
 }

@@ -83,7 +83,9 @@ func (t *Table) Apply(index, term uint64, data []byte) (Applied, error) {
 		return Applied{}, fmt.Errorf("apply entry %d: %w", index, err)
 	}
 	t.index, t.term = index, term
-	clear(t.effects)
+	if clear(t.effects); cap(t.effects) > effectsKept {
+		t.effects = nil
+	}
 	t.effects, t.spent, t.ordinals = t.effects[:0], budget{}, 0
 	if decidedIn := termOf(cmd); decidedIn != 0 && decidedIn != term {
 		return Applied{Reply: Reply{Code: Ignored, Index: index}}, nil
@@ -97,6 +99,9 @@ func (t *Table) Apply(index, term uint64, data []byte) (Applied, error) {
 	}
 	return Applied{Reply: reply, Effects: t.effects}, nil
 }
+
+// effectsKept is more than any entry needs but the beginning of an incarnation, which ends every session.
+const effectsKept = 8 * EntryRecordsMax
 
 // termOf returns the term in which the leader decided a command of its own, 0 for a client's.
 func termOf(cmd Command) uint64 {
