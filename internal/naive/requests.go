@@ -326,7 +326,7 @@ func (m *Model) releaseLease(q *locktable.ReleaseLease) locktable.Reply {
 }
 
 func (m *Model) takeLease(q *locktable.TakeLease) locktable.Reply {
-	if !leaseTTL(q.TTL) || len(q.Metadata) > session.MetadataMax || q.NewID == q.ID || q.NewID == (session.ID{}) {
+	if !leaseTTL(q.TTL) || len(q.Metadata) > session.MetadataMax || q.NewID == q.ID || q.NewID == (session.ID{}) || q.Token == 0 {
 		return locktable.Reply{Code: locktable.Invalid}
 	}
 	previous := locktable.Ending{How: locktable.HandedOn, Token: q.Token}

@@ -171,7 +171,7 @@ func (t *Table) releaseLease(q *ReleaseLease) Reply {
 
 // takeLease hands a lease on. It is a grant that passes the queue, since the locks never come free.
 func (t *Table) takeLease(q *TakeLease) Reply {
-	if !leaseLong(q.TTL) || len(q.Metadata) > session.MetadataMax || q.NewID == q.ID || q.NewID == (session.ID{}) {
+	if !leaseLong(q.TTL) || len(q.Metadata) > session.MetadataMax || q.NewID == q.ID || q.NewID == (session.ID{}) || q.Token == 0 {
 		return Reply{Code: Invalid}
 	}
 	old := t.lease(q.Name, q.ID, q.Token)
