@@ -15,6 +15,9 @@ const (
 // keepAlivesMax bounds the KeepAlives that wait for their quorum round. Beyond it they are dropped, and come again.
 const keepAlivesMax = 1 << 18
 
+// staleMax is how many timers of ended sessions there may be beyond one for each living session. Left alone, each stays for its TTL.
+const staleMax = 1024
+
 // never lies after every deadline.
 const never = time.Duration(1<<63 - 1)
 
@@ -72,6 +75,7 @@ type Keeper struct {
 
 	sessions map[Life]*liveness
 	timers   timers
+	stale    int         // timers of sessions that have ended, at most
 	suspects []*liveness // due, waiting for a round that began after they fell due
 	marked   []*liveness // an Expire was proposed
 
@@ -185,6 +189,9 @@ func (k *Keeper) Ended(life Life) {
 	if l := k.sessions[life]; l != nil {
 		l.ended = true
 		delete(k.sessions, life)
+		if k.stale++; k.stale > len(k.sessions)+staleMax {
+			k.timers, k.stale = k.timers.current(), 0
+		}
 	}
 }
 

@@ -59,3 +59,14 @@ func (h *timers) pop() timer {
 	}
 	return first
 }
+
+// current returns the timers that mean something still.
+func (h timers) current() timers {
+	var kept timers
+	for _, t := range h {
+		if !t.l.ended && t.at == t.l.timer {
+			kept.push(t)
+		}
+	}
+	return kept
+}
