@@ -128,7 +128,9 @@ func (l *leader) acked(c *Core, p *progress, r AppendReply) {
 		p.hold = false
 	}
 	l.advance(c)
-	l.handOver(c)
+	if c.role == role(l) { // a committed configuration may have ended the office
+		l.handOver(c)
+	}
 }
 
 // rejected moves the search for the common end back. Answers to an older probe than the last one are not news.

@@ -34,6 +34,7 @@ func (e *Engine) Propose(now time.Duration, r *Request) {
 		e.work.Done = append(e.work.Done, r)
 		return
 	}
+	r.Proposal.Data = nil // the core has copied it
 	e.waiters.queue = append(e.waiters.queue, r)
 }
 

@@ -90,6 +90,7 @@ func (q *readQueue) abandon(c *Core) {
 			c.answer(r, false)
 		}
 	}
+	*q = readQueue{}
 }
 
 func (c *Core) answer(r readRequest, ok bool) {
