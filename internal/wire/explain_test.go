@@ -50,7 +50,7 @@ func explain(t *testing.T, b *strings.Builder, indent int, of reflect.Type, name
 		if of == reflect.TypeFor[time.Duration]() && v > 0 {
 			text += fmt.Sprintf(" (%v)", time.Duration(v))
 		}
-		if code, ok := reflect.Zero(of).Interface().(wire.Code); ok {
+		if code, ok := reflect.TypeAssert[wire.Code](reflect.Zero(of)); ok {
 			code += wire.Code(v)
 			text += fmt.Sprintf(" (%v)", code)
 		}

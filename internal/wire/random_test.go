@@ -134,7 +134,7 @@ func draw(t *rapid.T, of reflect.Type) wire.Message {
 
 // message returns what a reflected pointer points to as a message.
 func message(t interface{ Fatalf(string, ...any) }, v reflect.Value) wire.Message {
-	m, ok := v.Interface().(wire.Message)
+	m, ok := reflect.TypeAssert[wire.Message](v)
 	if !ok {
 		t.Fatalf("%v is no message", v.Type())
 	}

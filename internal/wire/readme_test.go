@@ -173,7 +173,7 @@ func (s *source) structs(b *strings.Builder) {
 		}
 	}
 	found = slices.DeleteFunc(found, func(of reflect.Type) bool { // KeepAlive is a message too
-		_, is := reflect.New(of).Interface().(wire.Message)
+		_, is := reflect.TypeAssert[wire.Message](reflect.New(of))
 		return is
 	})
 	slices.SortFunc(found, func(x, y reflect.Type) int { return strings.Compare(x.Name(), y.Name()) })
