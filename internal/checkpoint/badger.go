@@ -42,14 +42,23 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithLogger(badgerLog{log})
 }
 
-// openBadger opens a store, or makes one. Badger meets some kinds of damage with a panic.
+// openBadger opens a store, or makes one.
 func openBadger(o badger.Options) (db *badger.DB, err error) {
+	err = guarded(func() error {
+		db, err = badger.Open(o)
+		return err
+	})
+	return db, err
+}
+
+// guarded turns a panic into an error: so badger meets some kinds of damage.
+func guarded(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			db, err = nil, fmt.Errorf("open: panic: %v", p)
+			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return badger.Open(o)
+	return f()
 }
 
 // environment tells an error that says nothing about the files: another process, permissions, no room, no memory.
@@ -64,16 +73,19 @@ func environment(err error) bool {
 
 // readHead returns the head of a store, zero if it is empty.
 func readHead(txn *badger.Txn) (h Head, err error) {
-	item, err := txn.Get(headKey)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return Head{}, nil
-	}
-	if err == nil {
-		err = item.Value(func(b []byte) (err error) {
+	err = guarded(func() error {
+		item, err := txn.Get(headKey)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(b []byte) (err error) {
 			h, err = decodeHead(b)
 			return err
 		})
-	}
+	})
 	return h, err
 }
 
@@ -125,7 +137,7 @@ func (s *scan) close() {
 // within runs f, but waits only so long: badger retries some failures for ever, and then nothing else ends the wait.
 func within(limit time.Duration, what string, f func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- f() }()
+	go func() { done <- guarded(f) }()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {

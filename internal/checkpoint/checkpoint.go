@@ -38,9 +38,6 @@ var (
 	ErrClosed = errors.New("checkpoint: closed")
 )
 
-// nowhere is where nothing was put aside.
-const nowhere = "nothing"
-
 // DamagedError tells that what was found is no state that was ever written. The store is empty now.
 type DamagedError struct {
 	// Aside is where it lies, for whoever wants to look; it is removed when another state has taken its place.

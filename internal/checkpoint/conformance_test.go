@@ -40,7 +40,7 @@ func memoryRig(testing.TB) rig {
 	}
 }
 
-// small is a reserve that the machine of a test has.
+// options have a reserve that the machine of a test has.
 func options(dir string) checkpoint.Options { return checkpoint.Options{Dir: dir, Reserve: 1 << 20} }
 
 func openDisk(t testing.TB, dir string) *checkpoint.Disk {
@@ -299,6 +299,9 @@ func testDiscard(t *testing.T, r rig) {
 	r.tidy(t)
 	if err := staged.Commit(); !errors.Is(err, checkpoint.ErrOrder) {
 		t.Errorf("commit after discard: %v", err)
+	}
+	if _, err := load(staged); !errors.Is(err, checkpoint.ErrOrder) {
+		t.Errorf("load after discard: %v", err)
 	}
 	left := mustRestore(t, s, mark, stream) // and one that Close has to end
 	mustClose(t, s)

@@ -176,6 +176,7 @@ func told(out, word string) (n raft.Index) {
 
 // TestL12CrashAtEveryStep kills a process before every step of the life of a store, and requires the state before or after.
 func TestL12CrashAtEveryStep(t *testing.T) {
+	t.Parallel()
 	for step := 1; ; step++ {
 		dir := t.TempDir()
 		out, finished := runChild(t, "life", dir, step)
@@ -233,6 +234,7 @@ func rebuild(d *checkpoint.Disk) error {
 // TestL13DamageIsNeverLost kills a process before every step from finding damage to having replaced it: until another state
 // is durable the damaged one is there and told of.
 func TestL13DamageIsNeverLost(t *testing.T) {
+	t.Parallel()
 	damaged := t.TempDir()
 	d := openDisk(t, damaged)
 	mustLoad(t, d)
@@ -317,6 +319,7 @@ func flushForEver(d *checkpoint.Disk) error {
 
 // TestKilledWhileFlushing kills a process again and again and requires every set of which it told, and each set whole.
 func TestKilledWhileFlushing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	durable := raft.Index(0)
 	for round := range 6 {

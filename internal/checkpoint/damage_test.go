@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -46,6 +47,7 @@ func grown(t *testing.T) string {
 // TestS15FlippedBitsAreSeen flips bits all over badger's files. The state must then be told damaged, or be one that was
 // flushed: badger cuts its own log at what it cannot read, and the raft log has the rest.
 func TestS15FlippedBitsAreSeen(t *testing.T) {
+	t.Parallel()
 	crashed := grown(t)
 	random := rand.New(rand.NewPCG(15, 15))
 	damaged, whole := map[string]int{}, map[string]int{}
@@ -125,6 +127,19 @@ func TestBrokenDirectories(t *testing.T) {
 			mustClose(t, d)
 			removeAll(t, currentDir(t, dir))
 		},
+		"an empty restored store": func(t *testing.T, dir string) {
+			d := openDisk(t, dir)
+			mustLoad(t, d)
+			if err := install(d, io.Discard); err != nil {
+				t.Fatal(err)
+			}
+			mustClose(t, d)
+			named := currentDir(t, dir)
+			removeAll(t, named)
+			if err := os.Mkdir(named, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -133,8 +148,10 @@ func TestBrokenDirectories(t *testing.T) {
 			mustFlush(t, d, newModel().step(1))
 			mustClose(t, d)
 			spoil(t, dir)
-			if !judge(t, dir) {
-				t.Error("nothing was told")
+			for range 2 {
+				if !judge(t, dir) {
+					t.Error("nothing was told")
+				}
 			}
 		})
 	}
@@ -247,4 +264,29 @@ func TestReserve(t *testing.T) {
 	}
 	checkTidy(t, o.Dir)
 	newModel().checkHead(t, d, false)
+}
+
+// TestDeadline requires that a disk which does not answer ends the wait, and that this is final: nobody knows what is on it.
+func TestDeadline(t *testing.T) {
+	o := options(t.TempDir())
+	o.Deadline = time.Nanosecond
+	d, err := checkpoint.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustLoad(t, d)
+	m := newModel()
+	first := d.Flush(m.step(1))
+	if first == nil || !strings.Contains(first.Error(), "no answer within 1ns") {
+		t.Fatalf("flush: %v", first)
+	}
+	newModel().checkHead(t, d, false)
+	if err := d.Flush(m.step(2)); !errors.Is(err, first) {
+		t.Errorf("flush after a failure: %v", err)
+	}
+	if _, err := d.Snapshot(); !errors.Is(err, first) {
+		t.Errorf("snapshot after a failure: %v", err)
+	}
+	d.SetDeadline(checkpoint.DefaultDeadline)
+	mustClose(t, d)
 }

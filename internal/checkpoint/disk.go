@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -297,7 +299,10 @@ func (d *Disk) Close() error {
 	d.mu.Unlock()
 	err := within(d.opt.Deadline, "close", func() error {
 		d.busy.Wait()
-		for e := range d.open { // nobody else is left
+		d.mu.Lock()
+		left := slices.Collect(maps.Keys(d.open))
+		d.mu.Unlock()
+		for _, e := range left {
 			e.end()
 		}
 		return d.used.db.Close()

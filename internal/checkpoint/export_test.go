@@ -1,7 +1,12 @@
 package checkpoint
 
+import "time"
+
 // WithTrace returns options whose store tells of each step on the disk before it takes it.
 func (o Options) WithTrace(trace func(step string)) Options {
 	o.trace = trace
 	return o
 }
+
+// SetDeadline gives a store that has failed the time to close.
+func (d *Disk) SetDeadline(deadline time.Duration) { d.opt.Deadline = deadline }

@@ -110,7 +110,7 @@ func (s *Memory) Load(add func(Record) error) error {
 		return err
 	}
 	if spoilt {
-		err = &DamagedError{Aside: nowhere, Err: errors.New("spoilt")}
+		err = &DamagedError{Aside: "nothing", Err: errors.New("spoilt")}
 	} else {
 		err = readAll(now.list(), now.head, add)
 	}
@@ -125,7 +125,7 @@ func (s *Memory) Load(add func(Record) error) error {
 		case m.now.head.Index > 0:
 			m.aside = false
 		case m.aside:
-			return &DamagedError{Aside: nowhere, Err: errors.New("found at an earlier start")}
+			return &DamagedError{Aside: "nothing", Err: errors.New("found at an earlier start")}
 		}
 		return err
 	})
@@ -240,7 +240,16 @@ func (s *memoryStaged) Head() Head { return s.made.head }
 
 // Load implements State.
 func (s *memoryStaged) Load(add func(Record) error) error {
-	if err := readAll(s.made.list(), s.made.head, add); err != nil {
+	err := s.store.locked(func(*Media) error {
+		if s.ended {
+			return fmt.Errorf("%w: Load after Commit or Discard", ErrOrder)
+		}
+		return nil
+	})
+	if err == nil {
+		err = readAll(s.made.list(), s.made.head, add)
+	}
+	if err != nil {
 		return err
 	}
 	return s.store.locked(func(*Media) error {

@@ -24,6 +24,7 @@ func TestTwins(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			p := &twins{t: t, random: rand.New(rand.NewPCG(seed, 0)), rigs: [2]rig{diskRig(t), memoryRig(t)}, model: newModel()}
 			p.reopen()
 			for range 60 {

@@ -116,10 +116,11 @@ type staged struct {
 	disk *Disk
 	made *generation
 	head Head
-	once sync.Once // it ends, or becomes current
 
-	mu     sync.Mutex // guards the field below
+	mu     sync.Mutex // guards the fields below
 	loaded bool
+	ended  bool
+	users  sync.WaitGroup // calls of Load
 }
 
 // Head implements State.
@@ -131,6 +132,16 @@ func (s *staged) Load(add func(Record) error) error {
 		return err
 	}
 	defer s.disk.end()
+	s.mu.Lock()
+	ended := s.ended
+	if !ended {
+		s.users.Add(1)
+	}
+	s.mu.Unlock()
+	if ended {
+		return fmt.Errorf("%w: Load after Commit or Discard", ErrOrder)
+	}
+	defer s.users.Done()
 	if err := loadBadger(s.made.db, s.head, add); err != nil {
 		return err
 	}
@@ -150,28 +161,28 @@ func (s *staged) Commit() error {
 	if err := s.mayCommit(); err != nil {
 		return err
 	}
-	err := fmt.Errorf("%w: Commit after Commit or Discard", ErrOrder)
-	s.once.Do(func() {
-		d.detach(s)
-		if err = d.point(s.made.name); err != nil {
-			err = d.fail(fmt.Errorf("checkpoint: make %s current: %w", s.made.name, err))
-			return
-		}
-		d.adopt(s)
-	})
-	return err
+	d.detach(s)
+	if err := d.point(s.made.name); err != nil {
+		return d.fail(fmt.Errorf("checkpoint: make %s current: %w", s.made.name, err))
+	}
+	d.adopt(s)
+	return nil
 }
 
+// mayCommit ends s, if it can be committed.
 func (s *staged) mayCommit() error {
+	head := s.disk.Head()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	head := s.disk.Head()
 	switch {
+	case s.ended:
+		return fmt.Errorf("%w: Commit after Commit or Discard", ErrOrder)
 	case !s.loaded:
 		return fmt.Errorf("%w: Commit before Load", ErrOrder)
 	case s.head.Index < head.Index:
 		return fmt.Errorf("%w: a state of entry %d in the place of one of entry %d", ErrOrder, s.head.Index, head.Index)
 	}
+	s.ended = true
 	return nil
 }
 
@@ -197,4 +208,13 @@ func (s *staged) Discard() {
 	s.end()
 }
 
-func (s *staged) end() { s.once.Do(func() { s.disk.drop(s.made) }) }
+func (s *staged) end() {
+	s.mu.Lock()
+	ended := s.ended
+	s.ended = true
+	s.mu.Unlock()
+	if !ended {
+		s.users.Wait()
+		s.disk.drop(s.made)
+	}
+}

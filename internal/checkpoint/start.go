@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/lockd/lockd/raft"
@@ -29,6 +30,13 @@ func newName(index raft.Index) string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return fmt.Sprintf("%s%d-%s", storePrefix, index, hex.EncodeToString(b[:]))
+}
+
+// beganWith returns the entry of the state that a directory was made for.
+func beganWith(name string) raft.Index {
+	number, _, _ := strings.Cut(strings.TrimPrefix(name, storePrefix), "-")
+	index, _ := strconv.ParseUint(number, 10, 64) // storeName has matched
+	return raft.Index(index)
 }
 
 // find opens what CURRENT names and removes what it does not name.
@@ -57,7 +65,10 @@ func (d *Disk) find() error {
 	}
 	_, err = os.Stat(d.files.path(name))
 	if errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(name, birthPrefix) {
-		return d.replaceDamaged("", fmt.Errorf("%s names %s, which is not there", currentName, name))
+		if err := os.Mkdir(d.files.path(asidePrefix+name), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return d.goOn(name, fmt.Errorf("%s names %s, which is not there", currentName, name))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -117,8 +128,11 @@ func (d *Disk) openNamed(name string) error {
 		return err
 	}
 	txn := db.NewTransaction(false)
-	defer txn.Discard()
 	head, err := readHead(txn)
+	txn.Discard()
+	if began := beganWith(name); err == nil && head.Index < began {
+		err = fmt.Errorf("%s holds entry %d, though it began with entry %d", name, head.Index, began)
+	}
 	if err != nil {
 		return errors.Join(err, within(d.opt.Deadline, "close", db.Close))
 	}
@@ -130,16 +144,17 @@ func (d *Disk) openNamed(name string) error {
 
 func (d *Disk) putAside(name string) error { return d.files.rename(name, asidePrefix+name) }
 
-// replaceDamaged puts a closed store aside and goes on with an empty one. The name may be empty when nothing is there.
+// replaceDamaged puts a closed store aside and goes on with an empty one.
 func (d *Disk) replaceDamaged(name string, why error) error {
-	damage := &DamagedError{Aside: nowhere, Err: why}
-	if name != "" {
-		damage.Aside = d.files.path(asidePrefix + name)
-		if err := d.putAside(name); err != nil {
-			return errors.Join(damage, err)
-		}
+	if err := d.putAside(name); err != nil {
+		return errors.Join(why, err)
 	}
-	d.damage = damage
+	return d.goOn(name, why)
+}
+
+// goOn makes an empty store the current one, for Load to tell of the one that was put aside.
+func (d *Disk) goOn(name string, why error) error {
+	d.damage = &DamagedError{Aside: d.files.path(asidePrefix + name), Err: why}
 	return d.fresh()
 }
 
