@@ -47,7 +47,7 @@ func NewLoader(index, term uint64, meta []byte) (*Loader, error) {
 	t.clock, t.counter = c.Duration(), c.Uint64()
 	c.Fixed(t.incarnation[:])
 	t.embargo = c.Duration()
-	t.forgot = session.End{How: c.Byte(), Index: c.Uint64(), Clock: c.Duration()}
+	t.forgot = session.End{How: uint8(readHow(&c)), Index: c.Uint64(), Clock: c.Duration()}
 	if err := c.Close(); err != nil {
 		return nil, fmt.Errorf("%w: meta: %w", ErrDamaged, err)
 	}
@@ -117,9 +117,15 @@ func (l *Loader) readSession(key, value []byte) (row, error) {
 	if err != nil {
 		return nil, err
 	}
+	if How(s.End().How) > Forgotten {
+		return nil, session.ErrRange
+	}
 	s.Held.client = s
 	return &s.Held, nil
 }
+
+// readHow reads what was written as one byte.
+func readHow(c *session.Cursor) How { return How(c.Uint(uint64(Forgotten))) }
 
 func readNames(c *session.Cursor) []string {
 	n := int(c.Uint(NamesMax))
@@ -143,7 +149,7 @@ func (l *Loader) readHold(key []byte, c session.Cursor) (row, error) {
 	if c.Bool() {
 		x := &extra{delay: c.Duration()}
 		c.Fixed(x.lease[:])
-		x.ttl, x.until, x.takenFrom, x.nobody = c.Duration(), c.Duration(), c.Uint64(), How(c.Byte())
+		x.ttl, x.until, x.takenFrom, x.nobody = c.Duration(), c.Duration(), c.Uint64(), readHow(&c)
 		x.value, x.metadata = bytes.Clone(c.Bytes(ValueMax)), bytes.Clone(c.Bytes(session.MetadataMax))
 		h.extra = x
 	}
@@ -187,11 +193,11 @@ func (l *Loader) readLock(name string, c session.Cursor) (row, error) {
 		return nil, err
 	}
 	k := &lock{name: name, limit: uint32(c.Uint(SlotsMax))}
-	k.crowd = &crowd{lock: k, floor: c.Uint64(), newest: c.Uint64(), last: Ending{How: How(c.Byte()), Token: c.Uint64()}, left: c.Uint64()}
+	k.crowd = &crowd{lock: k, floor: c.Uint64(), newest: c.Uint64(), last: Ending{How: readHow(&c), Token: c.Uint64()}, left: c.Uint64()}
 	if err := c.Close(); err != nil {
 		return nil, err
 	}
-	if l.table.locks[name] != nil || k.crowd.last.How > Forgotten {
+	if l.table.locks[name] != nil {
 		return nil, session.ErrRange
 	}
 	l.table.locks[name] = k
@@ -202,11 +208,11 @@ func (l *Loader) readMemory(name string, c session.Cursor) (row, error) {
 	if err := version(&c); err != nil {
 		return nil, err
 	}
-	m := &memory{name: name, ending: Ending{How: How(c.Byte()), Token: c.Uint64()}, key: c.Uint64()}
+	m := &memory{name: name, ending: Ending{How: readHow(&c), Token: c.Uint64()}, key: c.Uint64()}
 	if err := c.Close(); err != nil {
 		return nil, err
 	}
-	if l.table.memories.byName[name] != nil || m.ending.How > Forgotten {
+	if l.table.memories.byName[name] != nil {
 		return nil, session.ErrRange
 	}
 	l.table.memories.byName[name] = m
