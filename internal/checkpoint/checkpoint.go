@@ -67,7 +67,8 @@ type Head struct {
 	Count int          // of records, meta not counted
 }
 
-// Set is what changed from one entry to another. The store keeps none of its slices after Flush.
+// Set is what changed from one entry to another. After Flush the store keeps none of its slices but the configuration, which is
+// never changed.
 type Set struct {
 	Head    // at the later entry; Installed is of no account
 	Records []Record

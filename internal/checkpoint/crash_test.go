@@ -81,7 +81,10 @@ func runChild(t *testing.T, part, dir string, step int) (told string, finished b
 	if err == nil {
 		return string(out), true
 	}
-	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+	if !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
 		t.Fatalf("step %d: %v: %s", step, err, out)
 	}
 	return string(out), false

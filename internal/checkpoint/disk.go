@@ -167,7 +167,6 @@ func (d *Disk) Flush(s Set) error {
 		return err
 	}
 	txn := d.used.db.NewTransaction(true)
-	defer txn.Discard()
 	err := txn.Set(headKey, s.encode(false))
 	for i := 0; err == nil && i < len(s.Records); i++ {
 		if r := s.Records[i]; r.Value == nil {
@@ -177,8 +176,10 @@ func (d *Disk) Flush(s Set) error {
 		}
 	}
 	if err != nil { // our limits are within those of badger
+		txn.Discard()
 		return d.fail(fmt.Errorf("checkpoint: set of entry %d: %w", s.Index, err))
 	}
+	// A commit that has not ended in time still has the transaction: only Commit itself discards it.
 	if err := within(d.opt.Deadline, "commit", txn.Commit); err != nil {
 		return d.fail(fmt.Errorf("checkpoint: set of entry %d: %w", s.Index, err))
 	}

@@ -47,17 +47,16 @@ type twins struct {
 // both requires the same kind of error, or none, from both.
 func (p *twins) both(what string, call func(s checkpoint.Store) error) (failed bool) {
 	p.t.Helper()
-	kinds := [2]error{}
-	errs := [2]error{}
+	kinds, errs := [2]int{}, [2]error{}
 	for i, s := range p.stores {
 		errs[i] = call(s)
-		for _, kind := range []error{checkpoint.ErrOrder, checkpoint.ErrDamaged, checkpoint.ErrTooLarge, checkpoint.ErrInvalid, checkpoint.ErrBadStream} {
+		for k, kind := range []error{checkpoint.ErrOrder, checkpoint.ErrDamaged, checkpoint.ErrTooLarge, checkpoint.ErrInvalid, checkpoint.ErrBadStream} {
 			if errors.Is(errs[i], kind) {
-				kinds[i] = kind
+				kinds[i] = k + 1
 			}
 		}
 	}
-	if kinds[0] != kinds[1] || (errs[0] == nil) != (errs[1] == nil) || errs[0] != nil && kinds[0] == nil {
+	if kinds[0] != kinds[1] || (errs[0] == nil) != (errs[1] == nil) || errs[0] != nil && kinds[0] == 0 {
 		p.t.Fatalf("%s: disk: %v, memory: %v", what, errs[0], errs[1])
 	}
 	if diff := cmp.Diff(p.stores[0].Head(), p.stores[1].Head()); diff != "" {
