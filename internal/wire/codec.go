@@ -30,8 +30,14 @@ func newHandle() *codec.MsgpackHandle {
 	return h
 }
 
-// encoders and decoders keep what the codec allocates for itself.
+// encoders and decoders keep what the codec allocates for itself: *encoder and *codec.Decoder.
 var encoders, decoders sync.Pool
+
+// encoder is a codec and the place where it leaves what it wrote.
+type encoder struct {
+	*codec.Encoder
+	out []byte
+}
 
 // Append appends the frame of a message to b. If the message breaks a limit of its fields it returns b and a *[FormatError]: what
 // Append takes, every reader of this version takes. It is safe for concurrent use.
@@ -93,14 +99,17 @@ func RequestID(body []byte) (id uint64, ok bool) {
 
 // appendBody encodes m behind b, in place if there is room.
 func appendBody(b []byte, m any) ([]byte, error) {
-	e, ok := encoders.Get().(*codec.Encoder)
+	e, ok := encoders.Get().(*encoder)
 	if !ok {
-		e = codec.NewEncoderBytes(nil, handle)
+		e = &encoder{Encoder: codec.NewEncoderBytes(nil, handle)}
 	}
 	defer encoders.Put(e)
-	body := slices.Grow(b, 64)[len(b):]
-	e.ResetBytes(&body)
-	if err := e.Encode(m); err != nil {
+	e.out = slices.Grow(b, 64)[len(b):]
+	e.ResetBytes(&e.out)
+	err := e.Encode(m)
+	body := e.out
+	e.out = nil
+	if err != nil {
 		return b, fmt.Errorf("wire: %T: %w", m, err)
 	}
 	return append(b, body...), nil
