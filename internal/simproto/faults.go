@@ -26,6 +26,7 @@ func (w *world) faults() {
 	some := func() *node { return w.nodes[w.rng.IntN(len(w.nodes))] }
 	program := func() *process { return w.clients[w.rng.IntN(len(w.clients))] }
 	w.again(o.Election, func() { w.elect(some().id) })
+	w.again(o.Depose, func() { w.depose(w.between(0, long)) })
 	w.again(o.Crash, func() { w.crash(some(), w.between(0, long)) })
 	w.again(o.NodePause, func() { w.pause(some(), w.between(0, long)) })
 	w.again(o.Lag, func() {
@@ -130,6 +131,26 @@ func (w *world) cutOff(n *node, d time.Duration) {
 			w.sever(o, n, d)
 		}
 	}
+}
+
+// depose cuts the leader off from all other nodes, but not from its clients, and lets the others elect another.
+func (w *world) depose(d time.Duration) {
+	old := w.leader()
+	if old == nil {
+		return
+	}
+	w.stats.Faults["deposed leader"]++
+	for _, o := range w.nodes {
+		if o != old {
+			w.sever(old, o, d)
+			w.sever(o, old, d)
+		}
+	}
+	w.after(w.between(0, d), func() {
+		if !w.healed {
+			w.elect((old.id + 1 + w.rng.IntN(len(w.nodes)-1)) % len(w.nodes))
+		}
+	})
 }
 
 func (w *world) sever(from, to *node, d time.Duration) {

@@ -27,7 +27,7 @@ type Options struct {
 	Loss, Double, Late, Stall int
 	LateMost                  time.Duration
 
-	Election, Crash, NodePause, Lag, Cut, Break, ClientPause, Suspend, Kill time.Duration
+	Election, Depose, Crash, NodePause, Lag, Cut, Break, ClientPause, Suspend, Kill time.Duration
 
 	Hold, Think time.Duration // of the workers
 	Abandon     int           // calls in 1,000 that are given up
@@ -38,7 +38,7 @@ type Options struct {
 
 // FaultKinds are the names under which Stats counts what went wrong. A run over many seeds must meet each of them.
 var FaultKinds = []string{
-	"election", "crash", "node pause", "apply lag", "cut", "break", "client pause", "suspend", "kill",
+	"election", "deposed leader", "crash", "node pause", "apply lag", "cut", "break", "client pause", "suspend", "kill",
 	"loss", "double", "late", "stream stall", "stale leader", "lost tail", "old tail committed", "expired",
 	"session lost", "abandoned", "second node",
 }
@@ -63,7 +63,7 @@ func draw(rng *rand.Rand) Options {
 		o.Nodes = 5
 	}
 	for _, fault := range []*time.Duration{
-		&o.Election, &o.Crash, &o.NodePause, &o.Lag, &o.Cut, &o.Break, &o.ClientPause, &o.Suspend, &o.Kill,
+		&o.Election, &o.Depose, &o.Crash, &o.NodePause, &o.Lag, &o.Cut, &o.Break, &o.ClientPause, &o.Suspend, &o.Kill,
 	} {
 		*fault = pick(0, 0, o.TTL, 3*o.TTL, 10*o.TTL)
 	}
@@ -78,7 +78,7 @@ func (o Options) String() string {
 	fmt.Fprintf(&b, " sync=%v heartbeat=%v batch=%v delay=%v stream=%v notice=%v", o.SyncMost, o.Heartbeat, o.Batch, o.DelayMost,
 		o.StreamMost, o.NoticeMost)
 	fmt.Fprintf(&b, " loss=%d double=%d late=%d stall=%d latest=%v", o.Loss, o.Double, o.Late, o.Stall, o.LateMost)
-	fmt.Fprintf(&b, " election=%v crash=%v pause=%v lag=%v cut=%v break=%v client-pause=%v suspend=%v kill=%v", o.Election, o.Crash,
+	fmt.Fprintf(&b, " election=%v depose=%v crash=%v pause=%v lag=%v cut=%v break=%v client-pause=%v suspend=%v kill=%v", o.Election, o.Depose, o.Crash,
 		o.NodePause, o.Lag, o.Cut, o.Break, o.ClientPause, o.Suspend, o.Kill)
 	fmt.Fprintf(&b, " hold=%v think=%v abandon=%d faulty=%v", o.Hold, o.Think, o.Abandon, o.Faulty)
 	return b.String()
