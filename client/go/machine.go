@@ -42,7 +42,7 @@ type MachineConfig struct {
 	TTL time.Duration
 
 	// Grace, when not 0, asks the cluster to end the session this long after its connection closed, from MinTTL to
-	// MaxTTL. Validity is then counted with the smaller of the two, and KeepAlives go out as often as that needs.
+	// TTL. Validity is then counted with it, and KeepAlives go out as often as that needs.
 	Grace time.Duration
 }
 
@@ -51,8 +51,8 @@ func (c MachineConfig) Validate() error {
 	if c.TTL < MinTTL || c.TTL > MaxTTL {
 		return fmt.Errorf("client: TTL %v is not within %v to %v", c.TTL, MinTTL, MaxTTL)
 	}
-	if c.Grace != 0 && (c.Grace < MinTTL || c.Grace > MaxTTL) {
-		return fmt.Errorf("client: grace %v is neither 0 nor within %v to %v", c.Grace, MinTTL, MaxTTL)
+	if c.Grace != 0 && (c.Grace < MinTTL || c.Grace > c.TTL) {
+		return fmt.Errorf("client: grace %v is neither 0 nor within %v to the TTL, %v", c.Grace, MinTTL, c.TTL)
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func (c MachineConfig) Validate() error {
 // span is what the cluster grants after it received a KeepAlive, whatever happens to the connection.
 func (c MachineConfig) span() time.Duration {
 	if c.Grace != 0 {
-		return min(c.TTL, c.Grace)
+		return c.Grace
 	}
 	return c.TTL
 }

@@ -37,7 +37,8 @@ type KeepAlive struct {
 	Number uint64
 }
 
-// KeepAliveAnswer is the answer to exactly one KeepAlive.
+// KeepAliveAnswer is the answer to exactly one KeepAlive. Cluster is read by the leader after it received that KeepAlive; the clock of a
+// node's applied state may be older, and then the next answer would look as if the own clock had stood still.
 type KeepAliveAnswer struct {
 	Life    Life
 	Number  uint64
