@@ -132,8 +132,8 @@ func (c *checker) hasInstalled(n *Node) {
 }
 
 // acknowledged: what a client was told has happened is there, and stays.
-func (c *checker) acknowledged(n *Node, r *raft.Request) {
-	want := entrySum(raft.NewEntry(r.At, raft.KindCommand, r.Proposal.Data))
+func (c *checker) acknowledged(n *Node, r *raft.Request, data []byte) {
+	want := entrySum(raft.NewEntry(r.At, raft.KindCommand, data))
 	if i := int(r.At.Index); i == 0 || i > len(c.applied) || c.applied[i-1] != (appliedEntry{r.At.Term, want}) {
 		c.world.Fail("%v acknowledges a command at %+v, where another one or none is applied", n, r.At)
 	}

@@ -231,7 +231,7 @@ func (n *Node) Propose(p raft.Proposal, done func(*raft.Request)) {
 	r := &raft.Request{Proposal: p}
 	n.calls[r] = func(r *raft.Request) {
 		if r.Err == nil {
-			n.world.check.acknowledged(n, r)
+			n.world.check.acknowledged(n, r, p.Data)
 		}
 		done(r)
 	}
