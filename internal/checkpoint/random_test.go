@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -174,4 +176,61 @@ func (p *twins) damage() {
 	p.stores = [2]checkpoint.Store{}
 	p.model, p.broken = newModel(), true
 	p.reopen()
+}
+
+// TestConcurrentUse flushes while others read, restore and keep. Every stream must be whole: Verify computes its hash again.
+func TestConcurrentUse(t *testing.T) {
+	dir := t.TempDir()
+	d := openDisk(t, dir)
+	mustLoad(t, d)
+	m := newModel()
+	mustFlush(t, d, m.step(1))
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 10 {
+				s, err := d.Snapshot()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if head, err := checkpoint.Verify(s); err != nil || head.Index > d.Head().Index {
+					t.Errorf("snapshot of entry %d: %v", head.Index, err)
+				}
+				mustCloseLater(t, s)
+			}
+		})
+	}
+	wg.Go(func() {
+		if _, err := d.Keep(); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() {
+		mark, stream, err := streamOfRestored()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		staged, err := d.Restore(mark, stream)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		staged.Discard()
+	})
+	for i := raft.Index(2); i <= 40; i++ {
+		mustFlush(t, d, m.step(i))
+	}
+	wg.Wait()
+	mustClose(t, d)
+	m.check(t, openDisk(t, dir), false)
+	checkTidy(t, dir)
+}
+
+// mustCloseLater is mustClose for a goroutine of a test.
+func mustCloseLater(t *testing.T, c io.Closer) {
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 }
