@@ -266,9 +266,11 @@ func (m *Model) grantAfter(w *wait, h *hold) locktable.Reply {
 	return m.grant(h, w.ask.LeaseTTL)
 }
 
+// decide ends a wait. How many wait behind a hold is told with the grant only, and not kept.
 func (m *Model) decide(w *wait, r locktable.Reply) {
-	w.outcome = r
 	m.effect(locktable.Effect{Kind: locktable.WaitOver, Session: w.client.life, Seq: w.seq, Reply: r})
+	r.Behind = 0
+	w.outcome = r
 }
 
 // changed tells the watchers of the names.

@@ -61,7 +61,9 @@ func (m *Model) judge(s *client, seq uint64) (reply locktable.Reply, run bool) {
 
 func (m *Model) progress(w *wait) locktable.Reply {
 	for _, name := range w.ask.Names {
-		m.named(name)
+		if w.outcome.Code == 0 {
+			m.named(name)
+		}
 	}
 	if w.outcome.Code != 0 {
 		return w.outcome
