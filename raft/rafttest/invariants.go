@@ -101,8 +101,12 @@ func contains(list []raft.Peer, id raft.PeerID) bool {
 	return slices.ContainsFunc(list, func(p raft.Peer) bool { return p.ID == id })
 }
 
-// wrote: the durable term never falls, and no vote is ever changed or given twice.
+// wrote: the durable term never falls, and no vote is ever changed or given twice. A log is given up for a snapshot only
+// when the state machine has it.
 func (c *checker) wrote(n *Node, w raft.Write) {
+	if mark := n.machine.Mark().Index; w.Reset.Index > mark {
+		c.world.Fail("%v begins its log after %d, its state is durable at %d", n, w.Reset.Index, mark)
+	}
 	if w.Hard == (raft.HardState{}) {
 		return
 	}
