@@ -3,7 +3,6 @@ package client_test
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -347,6 +346,6 @@ func operation(op client.Op) string {
 	case client.OpOther:
 		return fmt.Sprint("do ", op.Body)
 	default:
-		return fmt.Sprint(slices.Repeat([]byte{'?'}, int(op.Kind)))
+		return fmt.Sprintf("kind %d", op.Kind)
 	}
 }

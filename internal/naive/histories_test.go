@@ -64,7 +64,8 @@ type history struct {
 var names = []string{"a", "b", "c"}
 
 func newHistory(t *rapid.T) *history {
-	h := &history{table: locktable.NewTable(), model: naive.New(), term: 1,
+	h := &history{
+		table: locktable.NewTable(), model: naive.New(), term: 1,
 		lives: []session.Life{{}}, seqs: map[session.Life]uint64{}, tokens: []uint64{0},
 	}
 	h.apply(t, &locktable.Incarnate{Incarnation: [16]byte{1}, Seed: 1000})

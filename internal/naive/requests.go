@@ -253,7 +253,7 @@ func (m *Model) cancel(q *locktable.Cancel) locktable.Reply {
 	} else if reply, run = m.judge(s, q.Target); run {
 		reply = m.keep(s, q.Target, locktable.Reply{Code: locktable.Cancelled})
 	}
-	switch reply.Code {
+	switch reply.Code { //nolint:exhaustive // every other outcome left nothing to end
 	case locktable.Granted:
 		if m.named(q.Name) != nil {
 			if h := m.hold(q.Name, reply.Token); h != nil && m.valid(h) && (h.client == s || h.client == nil) {

@@ -169,7 +169,7 @@ func (n *node) answer(number uint64, reply locktable.Reply) {
 
 // code translates an outcome. Two of them no client of ours may ever see.
 func (w *world) code(c locktable.Code) client.Code {
-	switch c {
+	switch c { //nolint:exhaustive // what is not named is a refusal
 	case locktable.OK:
 		return client.Done
 	case locktable.Granted, locktable.Reentered:

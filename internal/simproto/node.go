@@ -49,8 +49,8 @@ func newNode(w *world, id int) *node {
 }
 
 // drift draws the rate of a clock.
-func (w *world) drift() time.Duration {
-	return time.Duration(w.rng.IntN(2*w.opts.Drift+1) - w.opts.Drift)
+func (w *world) drift() int {
+	return w.rng.IntN(2*w.opts.Drift+1) - w.opts.Drift
 }
 
 func (n *node) running() bool { return n.up && n.paused <= n.w.now }

@@ -17,11 +17,11 @@ type Result struct {
 	Tail    string // the last lines of the trace
 }
 
-// Run runs one seed. Print, if it is not nil, is given every line of the trace.
-func Run(seed uint64, print func(string)) Result {
+// Run runs one seed. Show, if it is not nil, is given every line of the trace.
+func Run(seed uint64, show func(string)) Result {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 0x6c6f636b64))}
 	w.opts = draw(w.rng)
-	w.opts.Trace = print
+	w.opts.Trace = show
 	w.stats.Faults = map[string]int{}
 	w.truth = newTruth(w)
 	for i := range w.opts.Nodes {

@@ -28,10 +28,10 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // TestSimSeeds runs LOCKD_SEEDS seeds, beginning with LOCKD_SEED. With LOCKD_TRACE=1 it prints every line of their traces.
 func TestSimSeeds(t *testing.T) {
 	first, seeds := number(t, "LOCKD_SEED", 1), number(t, "LOCKD_SEEDS", 200)
-	var print func(string)
+	var show func(string)
 	workers := 2
 	if os.Getenv("LOCKD_TRACE") != "" {
-		print, workers = func(line string) { t.Log(line) }, 1
+		show, workers = func(line string) { t.Log(line) }, 1
 	}
 	var next atomic.Uint64
 	var mu sync.Mutex // guards the fields below
@@ -46,7 +46,7 @@ func TestSimSeeds(t *testing.T) {
 				if i >= seeds {
 					return
 				}
-				r := simproto.Run(first+i, print)
+				r := simproto.Run(first+i, show)
 				mu.Lock()
 				stats.Add(r.Stats)
 				if r.Err != nil {

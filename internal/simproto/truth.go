@@ -56,7 +56,7 @@ func (t *truth) extend(log []*entry) {
 		t.apply(len(t.log), e)
 		hash, _ := t.table.Hash()
 		t.hashes = append(t.hashes, hash)
-		t.w.trace.hash ^= uint64(hash[0])
+		t.w.trace.hash ^= hash[0]
 	}
 }
 
@@ -148,7 +148,7 @@ func (t *truth) reply(cmd locktable.Command, r locktable.Reply) {
 		return
 	}
 	name := waitName{q.Session, q.Seq}
-	switch r.Code {
+	switch r.Code { //nolint:exhaustive // what is not named is an outcome
 	case locktable.SessionUnknown, locktable.Stale:
 		return // no outcome; a client that is waiting for one is checked by who gets it
 	case locktable.Queued:

@@ -124,7 +124,7 @@ type trace struct {
 // traceLines is how many lines a failure shows.
 const traceLines = 60
 
-func (t *trace) add(now time.Duration, print func(string), format string, args ...any) {
+func (t *trace) add(now time.Duration, show func(string), format string, args ...any) {
 	line := fmt.Sprintf("%12v  ", now) + fmt.Sprintf(format, args...)
 	if t.hash == 0 {
 		t.hash = 14695981039346656037
@@ -132,8 +132,8 @@ func (t *trace) add(now time.Duration, print func(string), format string, args .
 	for i := range len(line) {
 		t.hash = (t.hash ^ uint64(line[i])) * 1099511628211
 	}
-	if print != nil {
-		print(line)
+	if show != nil {
+		show(line)
 	}
 	if len(t.last) < traceLines {
 		t.last = append(t.last, line)
@@ -150,7 +150,7 @@ func (t *trace) tail() string {
 // clock is a monotonic clock that runs at a rate of its own.
 type clock struct {
 	base  time.Duration
-	drift time.Duration // parts per million
+	drift int           // parts per million
 	lost  time.Duration // time in which it stood still
 	stood time.Duration // since when it stands still, true time
 	still bool
@@ -162,7 +162,7 @@ func (c *clock) at(now time.Duration) time.Duration {
 		now = c.stood
 	}
 	now -= c.lost
-	return c.base + now + now/1_000_000*c.drift + now%1_000_000*c.drift/1_000_000
+	return c.base + now + now/1_000_000*time.Duration(c.drift) + now%1_000_000*time.Duration(c.drift)/1_000_000
 }
 
 // when returns a true time, little later than the first, at which the clock shows at least t if it does not stop until then.
