@@ -69,7 +69,9 @@ func (i image) cutPower(t *testing.T) {
 	}
 }
 
-// cutAfter cuts the power when a child has told so many lines, and returns all it has told.
+// cutAfter cuts the power when a child has told so many lines, and returns those. What it tells later counts for nothing:
+// with real power there is nobody left to tell it, and a flush that is under way when ext4 is shut down may find its
+// transaction gone and call that a success.
 func (i image) cutAfter(t *testing.T, part string, lines int) string {
 	t.Helper()
 	c := child(t, part, filepath.Join(i.dir, "state"), 0)
@@ -82,7 +84,7 @@ func (i image) cutAfter(t *testing.T, part string, lines int) string {
 	}
 	var told strings.Builder
 	for s := bufio.NewScanner(out); s.Scan(); {
-		if !strings.HasPrefix(s.Text(), "error") {
+		if lines > 0 && !strings.HasPrefix(s.Text(), "error") {
 			fmt.Fprintln(&told, s.Text())
 		}
 		if lines--; lines == 0 {
