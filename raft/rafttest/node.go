@@ -128,7 +128,7 @@ func (n *Node) Start() error {
 	n.clock.origin = time.Duration(w.rand.Int64N(int64(time.Hour)))
 	n.clock.start = w.now
 	opt := w.opt.Core
-	opt.ID, opt.Seed = n.id, w.rand.Uint64()
+	opt.ID, opt.Seed, opt.FirstRound = n.id, w.rand.Uint64(), w.rand.Uint64()>>1
 	mark := n.machine.Mark()
 	w.trace.note(w.now, n, "starts", fmt.Sprintf("%+v, log %d to %d/%d, state %d", state.Hard, state.Base.Index+1,
 		n.store.ledger.last(), n.store.ledger.lastPosition().Term, mark.Index))
