@@ -108,6 +108,8 @@ func (s *Sim) start(n *Node) {
 		n.retired = true
 		s.replace(n, time.Second)
 	case n.store.full:
+	case n.store.armed:
+		n.store.armed = false
 	default:
 		s.World.Fail("%v does not start: %v", n, err)
 	}

@@ -24,6 +24,7 @@ type store struct {
 
 	stalledTill time.Duration // no write ends before
 	failSync    bool          // the next write fails
+	armed       bool          // the next flush of the Disk fails, whatever it is for
 	full        bool
 	damaged     bool
 }
@@ -171,6 +172,7 @@ func (s *store) writeBadly(ws []raft.Write) error {
 	s.disk.FailSync(1)
 	err := s.log.Write(ws)
 	if err == nil {
+		s.armed = true // nothing was flushed
 		return s.ledger.Write(ws)
 	}
 	s.limbo = ws
@@ -226,6 +228,7 @@ func (s *store) crash(job diskJob, power bool) {
 	if power {
 		w.cover.hit(PowerCut)
 		s.disk.Crash()
+		s.armed = false
 	} else {
 		s.disk.Kill()
 	}
