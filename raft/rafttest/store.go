@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lockd/lockd/raft"
@@ -171,8 +172,8 @@ func (s *store) writeBadly(ws []raft.Write) error {
 	}
 	s.disk.FailSync(1)
 	err := s.log.Write(ws)
+	s.armed = !errors.Is(err, syscall.EIO) // nothing was flushed: it is still to come
 	if err == nil {
-		s.armed = true // nothing was flushed
 		return s.ledger.Write(ws)
 	}
 	s.limbo = ws
