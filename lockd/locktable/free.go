@@ -119,7 +119,7 @@ func (t *Table) admits(l *lock, w *wait, mode Mode, limit uint32) bool {
 		return false
 	}
 	n := t.standing(l, w)
-	return n.admits(mode, limit) && !(n.dead && n.ahead > 0)
+	return n.admits(mode, limit) && (!n.dead || n.ahead <= 0)
 }
 
 // admitted reports whether every lock of the wait but one would grant it.
