@@ -1,0 +1,228 @@
+package lockd
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Defaults of Config.
+const (
+	DefaultName         = "lockd-1" // of a node that is a cluster of its own
+	DefaultClusterName  = "lockd"
+	DefaultListenClient = "127.0.0.1:7400"
+	DefaultListenRaft   = "127.0.0.1:7401"
+	DefaultListenHTTP   = "127.0.0.1:7403"
+	DefaultMinFree      = 512 << 20
+	DefaultDrainTimeout = 10 * time.Second
+	DefaultHeartbeat    = 60 * time.Millisecond
+	DefaultElection     = time.Second
+)
+
+// Off as Config.ListenHTTP leaves that port out.
+const Off = "off"
+
+// Limits of Config.
+const (
+	nameMax    = 64 // bytes of the name of a node or a cluster
+	membersMax = 15
+	tokenMax   = 1<<53 - 1<<44 // as locktable.SeedMax
+)
+
+// Member is one node of Config.InitialCluster.
+type Member struct {
+	Name string
+	Raft string // host:port at which the others reach its Raft port
+}
+
+// Limits bound what clients may ask of a node at one time. A zero field means its default.
+type Limits struct {
+	Connections  int           // connections of clients and nodes; default 20,000
+	InFlight     int           // unanswered requests of one connection; default 1,024
+	QueueBytes   int           // bytes waiting for one connection's reader; beyond it the connection is closed. Default 4 MiB
+	HelloTimeout time.Duration // from the connection to its Hello; default 5 s
+	WriteTimeout time.Duration // for a peer that reads nothing; default 10 s
+	BodyTimeout  time.Duration // from the first byte of a frame to its last; default 10 s
+	IdleTimeout  time.Duration // without a frame; default 30 min
+}
+
+// Config says which node to run. The zero Config, but for DataDir or Memory, is a cluster of one node that listens on loopback.
+type Config struct {
+	Name        string // of this node, unique in the cluster; DefaultName for a cluster of one
+	ClusterName string // DefaultClusterName
+	DataDir     string // where the node keeps what it must not forget; made with mode 0700 if it is missing
+	Memory      bool   // keep everything in memory instead of in DataDir; it is gone when the process ends
+	// Disk, with Memory, is what outlives the Server, so that the next one in this process goes on with it. Nil: nothing does.
+	Disk *MemoryDisk
+
+	// InitialCluster lists all nodes of a new cluster, the same on each of them; empty for a cluster of this one node. It
+	// stays as it is for the life of the cluster.
+	InitialCluster []Member
+
+	ListenClient, ListenRaft, ListenHTTP string // host:port; port 0 for any. ListenHTTP may be Off
+	// AdvertiseClient and AdvertiseRaft are where others reach this node. Default: where it listens; for Raft, what
+	// InitialCluster says.
+	AdvertiseClient, AdvertiseRaft string
+
+	// Listen and Dial replace those of package net, for all ports.
+	Listen func(ctx context.Context, address string) (net.Listener, error)
+	Dial   func(ctx context.Context, address string) (net.Conn, error)
+
+	ClientTLS *tls.Config // server side of the client port; nil: no TLS
+	RaftTLS   *tls.Config // both sides of the Raft port; nil: no TLS
+	PeerTLS   *tls.Config // client side of the client port, for node to node; needed with ClientTLS in a cluster of several
+
+	Logger         *slog.Logger         // nil: nothing is logged
+	TracerProvider trace.TracerProvider // nil: no spans
+	MeterProvider  metric.MeterProvider // nil: no metrics
+	Metrics        http.Handler         // serves /metrics; nil: it is not there
+	Pprof          bool                 // serve /debug/pprof on the HTTP port
+	LockClasses    []string             // prefixes of names for wait and hold histograms; all other names are class "other"
+
+	MinFree    uint64 // bytes of free disk below which what grows the state is refused; default DefaultMinFree
+	TokenFloor uint64 // the first token of a new incarnation, if the wall clock cannot be trusted; 0: from the clock
+	NoWait     bool   // after a restore: grant at once, as the old cluster is known to be dead
+
+	DrainTimeout    time.Duration // longest graceful stop
+	Heartbeat       time.Duration // of the leader
+	ElectionTimeout time.Duration // at least five heartbeats
+	Limits          Limits
+
+	// Ready is called once, when the node knows a leader and serves.
+	Ready func(Addresses)
+}
+
+// Addresses are where a node listens; HTTP is empty if it is off.
+type Addresses struct {
+	Client, Raft, HTTP string
+}
+
+// Validate reports everything that is wrong with c, one error for each, or nil. New calls it.
+func (c *Config) Validate() error {
+	f := c.filled()
+	errs := []error{checkName("Name", f.Name), checkName("ClusterName", f.ClusterName), f.checkStorage(), f.checkMembers()}
+	errs = append(errs, checkAddress("ListenClient", f.ListenClient), checkAddress("ListenRaft", f.ListenRaft))
+	if f.ListenHTTP != Off {
+		errs = append(errs, checkAddress("ListenHTTP", f.ListenHTTP))
+	}
+	for name, address := range map[string]string{"AdvertiseClient": f.AdvertiseClient, "AdvertiseRaft": f.AdvertiseRaft} {
+		if address != "" {
+			errs = append(errs, checkAddress(name, address))
+		}
+	}
+	if f.ElectionTimeout < 5*f.Heartbeat {
+		errs = append(errs, fmt.Errorf("ElectionTimeout %v is less than five times Heartbeat %v", f.ElectionTimeout, f.Heartbeat))
+	}
+	if f.Heartbeat < 0 || f.DrainTimeout < 0 {
+		errs = append(errs, errors.New("Heartbeat and DrainTimeout must not be negative"))
+	}
+	if f.TokenFloor > tokenMax {
+		errs = append(errs, fmt.Errorf("TokenFloor %d is above %d", f.TokenFloor, uint64(tokenMax)))
+	}
+	if f.ClientTLS != nil && f.PeerTLS == nil && len(f.InitialCluster) > 1 {
+		errs = append(errs, errors.New("PeerTLS is needed with ClientTLS: the nodes talk to each other over the client port"))
+	}
+	return errors.Join(errs...)
+}
+
+// filled returns c with every default set.
+func (c *Config) filled() Config {
+	f := *c
+	if f.Name == "" && len(f.InitialCluster) == 0 {
+		f.Name = DefaultName
+	}
+	f.ClusterName = cmp.Or(f.ClusterName, DefaultClusterName)
+	f.ListenClient = cmp.Or(f.ListenClient, DefaultListenClient)
+	f.ListenRaft = cmp.Or(f.ListenRaft, DefaultListenRaft)
+	f.ListenHTTP = cmp.Or(f.ListenHTTP, DefaultListenHTTP)
+	f.MinFree = cmp.Or(f.MinFree, DefaultMinFree)
+	f.DrainTimeout = cmp.Or(f.DrainTimeout, DefaultDrainTimeout)
+	f.Heartbeat = cmp.Or(f.Heartbeat, DefaultHeartbeat)
+	f.ElectionTimeout = cmp.Or(f.ElectionTimeout, DefaultElection)
+	f.Logger = cmp.Or(f.Logger, slog.New(slog.DiscardHandler))
+	if f.Listen == nil {
+		f.Listen = func(ctx context.Context, address string) (net.Listener, error) {
+			return new(net.ListenConfig).Listen(ctx, "tcp", address)
+		}
+	}
+	if f.Dial == nil {
+		f.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+	}
+	f.InitialCluster = slices.Clone(f.InitialCluster)
+	slices.SortFunc(f.InitialCluster, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	return f
+}
+
+func (c *Config) checkStorage() error {
+	switch {
+	case c.Memory && c.DataDir != "":
+		return errors.New("DataDir and Memory exclude each other")
+	case !c.Memory && c.DataDir == "":
+		return errors.New("DataDir is missing; set Memory for a node that keeps nothing")
+	case c.Disk != nil && !c.Memory:
+		return errors.New("Disk is for Memory only")
+	}
+	return nil
+}
+
+// checkMembers checks the list, which is sorted.
+func (c *Config) checkMembers() error {
+	list := c.InitialCluster
+	if len(list) == 0 {
+		return nil
+	}
+	if len(list) > membersMax {
+		return fmt.Errorf("InitialCluster has %d nodes; %d are the most", len(list), membersMax)
+	}
+	addresses := make(map[string]string, len(list))
+	for i, m := range list {
+		if err := errors.Join(checkName("InitialCluster: name", m.Name), checkAddress("InitialCluster: "+m.Name, m.Raft)); err != nil {
+			return err
+		}
+		if i > 0 && list[i-1].Name == m.Name {
+			return fmt.Errorf("InitialCluster names %q twice", m.Name)
+		}
+		if other, ok := addresses[m.Raft]; ok {
+			return fmt.Errorf("InitialCluster gives %q and %q the same address %s", other, m.Name, m.Raft)
+		}
+		addresses[m.Raft] = m.Name
+	}
+	if !slices.ContainsFunc(list, func(m Member) bool { return m.Name == c.Name }) {
+		return fmt.Errorf("Name %q is not in InitialCluster; it must be one of its names", c.Name)
+	}
+	return nil
+}
+
+func checkName(what, name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%s is missing", what)
+	case len(name) > nameMax:
+		return fmt.Errorf("%s %q has %d bytes; %d are the most", what, name, len(name), nameMax)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == '=' || r == ',' }):
+		return fmt.Errorf("%s %q holds a space, a comma, an equals sign or what cannot be printed", what, name)
+	}
+	return nil
+}
+
+func checkAddress(what, address string) error {
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		return fmt.Errorf("%s %q is not host:port", what, address)
+	}
+	return nil
+}

@@ -1,0 +1,5 @@
+package lockd
+
+// MemoryDisk is what a node in memory leaves to the next one with the same Config.Disk: its disk, as far as this process lives.
+// The zero value is an empty one. One Server uses it at a time.
+type MemoryDisk struct{}
