@@ -39,6 +39,7 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithNumCompactors(2).
 		WithNumGoroutines(2).
 		WithCompactL0OnClose(false).
+		WithBypassLockGuard(locked).
 		WithLogger(badgerLog{log})
 }
 

@@ -92,7 +92,7 @@ func Open(o Options) (_ *Disk, err error) {
 		err = d.find()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("checkpoint: open %s: %w", o.Dir, err), d.lock.Close())
+		return nil, errors.Join(fmt.Errorf("checkpoint: open %s: %w", o.Dir, err), unlockDir(d.lock))
 	}
 	return d, nil
 }
@@ -308,5 +308,5 @@ func (d *Disk) Close() error {
 		}
 		return d.used.db.Close()
 	})
-	return errors.Join(err, d.lock.Close())
+	return errors.Join(err, unlockDir(d.lock))
 }

@@ -32,13 +32,13 @@ func DirFS(path string) (*Dir, error) {
 		return nil, err
 	}
 	if err := lockDir(handle); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), handle.Close())
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), unlockDir(handle))
 	}
 	return &Dir{path: path, handle: handle}, nil
 }
 
 // Close lets go of the directory; files that are open remain so.
-func (d *Dir) Close() error { return d.handle.Close() }
+func (d *Dir) Close() error { return unlockDir(d.handle) }
 
 // Open opens a file for reading and writing; with create it must not exist yet.
 func (d *Dir) Open(name string, create bool) (File, error) {

@@ -16,3 +16,9 @@ func lockDir(dir *os.File) error {
 	}
 	return err
 }
+
+// unlockDir lets go of the lock and the directory. Closing alone would not do: a child that is just being started has a copy of the
+// descriptor until it runs its program, and the lock is held by both.
+func unlockDir(dir *os.File) error {
+	return errors.Join(syscall.Flock(int(dir.Fd()), syscall.LOCK_UN), dir.Close())
+}

@@ -1,6 +1,9 @@
 package wal
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"os"
+)
 
 // SumHeader gives a segment's header the sum of its bytes.
 func SumHeader(b []byte) []byte {
@@ -32,3 +35,6 @@ func SumRecords(b []byte) {
 		b = b[size:]
 	}
 }
+
+// Handle returns the descriptor that holds the directory's lock.
+func (d *Dir) Handle() *os.File { return d.handle }
