@@ -54,7 +54,7 @@ func (b *inbox) receive(ms []Message) {
 func (b *inbox) propose(r *Request) error {
 	b.mu.Lock()
 	err := b.accepts()
-	if err == nil && len(b.next.proposals) >= maxInboxProposals && r.Proposal.Term == 0 {
+	if err == nil && len(b.next.proposals) >= maxInboxProposals && !r.Proposal.Own {
 		err = ErrBusy
 	}
 	if err == nil {

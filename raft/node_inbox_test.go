@@ -53,7 +53,7 @@ func TestFullInboxRefusesProposals(t *testing.T) {
 	if err := b.propose(&Request{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("one more proposal got %v, want ErrBusy", err)
 	}
-	if err := b.propose(&Request{Proposal: Proposal{Term: 3}}); err != nil {
+	if err := b.propose(&Request{Proposal: Proposal{Term: 3, Own: true}}); err != nil {
 		t.Errorf("a proposal of the leader's own got %v, want none: it is never refused for load", err)
 	}
 }

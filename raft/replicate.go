@@ -4,9 +4,10 @@ import "time"
 
 // Proposal is a command for the log.
 type Proposal struct {
-	// Term, if not zero, is the term in which the proposer decided: the command is refused in any other. Such proposals
-	// are the leader's own business, so they are never refused for load.
+	// Term, if not zero, is the term in which the proposer decided: the command is refused in any other.
 	Term Term
+	// Own marks what the leader itself has to do and nobody asked for: it is never refused for load.
+	Own  bool
 	Data []byte
 }
 
@@ -29,7 +30,7 @@ func (c *Core) Propose(now time.Duration, p Proposal) (Position, error) {
 		return Position{}, ErrNoState
 	case !l.transfer.to.IsZero():
 		return Position{}, ErrTransferring
-	case p.Term == 0 && l.uncommitted > 0 && l.uncommitted+len(p.Data) > c.opt.MaxUncommittedBytes:
+	case !p.Own && l.uncommitted > 0 && l.uncommitted+len(p.Data) > c.opt.MaxUncommittedBytes:
 		return Position{}, ErrBusy
 	}
 	at := Position{c.log.last + 1, c.hard.Term}

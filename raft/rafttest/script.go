@@ -18,7 +18,7 @@ import (
 //	cluster voters=1,2,3 [learners=4] [spare=5] [heartbeat=60ms] [inflight=n] [inflight-bytes=n] [append-bytes=n]
 //	        [uncommitted=n] [cache=n] [keep=n] [stall=2s]    begin; spare nodes have an empty disk
 //
-//	propose N x [term=2] [n=3] [size=100]    propose x (or x1 to x3), padded to a size
+//	propose N x [term=2] [own] [n=3] [size=100]   propose x (or x1 to x3), padded to a size; own: as the leader's own
 //	read N a                                 read on a node, under a name
 //	reconfigure N voters=1,2 [learners=4] [base=7]
 //	transfer N [to=M]

@@ -26,7 +26,7 @@ func (w *scriptWorld) propose(a scriptArgs) error {
 			name = fmt.Sprintf("%s%d", name, i+1)
 		}
 		data := name + strings.Repeat(".", max(0, size-len(name)))
-		r := &raft.Request{Proposal: raft.Proposal{Term: raft.Term(term), Data: []byte(data)}}
+		r := &raft.Request{Proposal: raft.Proposal{Term: raft.Term(term), Own: a.flag("own"), Data: []byte(data)}}
 		w.requests[r] = name
 		n.engine.Propose(n.now(), r)
 	}
