@@ -1,30 +1,36 @@
 // Package client is the Go client of lockd.
 //
-// This part of it is the session machine: [Machine], the deterministic heart of the client. It decides until when
-// the session is valid, which request carries which number, what is repeated over which node, and when everything
-// held is lost. It reads no clock, opens no connection and starts no goroutine: time and messages go in, messages,
-// connections to make and events come out. So the deadlines that keep two holders apart are tested as code.
+//	c, err := client.New(client.Config{Endpoints: []string{"127.0.0.1:7400"}})
+//	l, err := c.Lock(ctx, "jobs/nightly")           // waits in the queue; ctx bounds the wait only
+//	defer l.Unlock(context.WithoutCancel(ctx))
+//	run(l.Context(), l.Token())                     // the Context ends, with its cause, when the lock may be lost
 //
-// # Usage
+// # Holding
 //
-// One goroutine owns a Machine. For each thing that happens (a connection came up or went down, a message arrived,
-// a caller asks for something, the time of [Machine.Deadline] has come) it reads its monotonic clock, calls the
-// method of that name, and then carries out what [Machine.Output] returns, in order. The clock is read after the
-// message was taken and before anything is handed to a connection: a send time that is too early costs a little
-// validity, one that is too late costs the lock.
+// A lock is held until [Lock.ValidUntil], which moves forwards while the cluster confirms the session. [Lock.Context]
+// ends the moment that time passes, or the lock is unlocked or taken away, and tells why by [context.Cause]; so whatever
+// takes a context stops with the lock. [Lock.Err] compares with the clock itself: a process that was stopped sees the loss
+// before its next line that asks. A lost connection is no loss: the client goes on over another node, keeps its
+// place in every queue, and the lock while its validity lasts.
 //
-// # Guarantees
+// No lock service can stop a holder that is paused between the check and the write. Send [Lock.Token] with every write
+// and let the resource refuse a token that is too old: package guard, or [Client.CheckToken], help it.
 //
-//   - ValidUntil is the send time of a confirmed KeepAlive + TTL × 0.99 − margin, and only moves forwards. The leader
-//     ends a session no earlier than one TTL after it received that KeepAlive; so the holder knows of the loss before
-//     anybody else can be granted the lock, given clock rates that differ by less than 1 % in sum.
-//   - Once ValidUntil has passed, the session is lost for good, whatever arrives later.
-//   - Each request has one sequence number in one life of the session, however often and over however many nodes it
-//     is sent. A number counts as acknowledged only when its outcome, or the answer to its cancel, is known.
-//   - A wait that the caller gave up is cancelled in the background until the cluster has confirmed it.
+// # Sessions, owners
 //
-// # Testing
+// A [Session] is what the cluster watches: it carries any number of locks on one KeepAlive. A Client has a default one, opened
+// with the first lock. Each call asks as an owner of its own, so two goroutines contend like strangers. A call with a
+// context that comes from a [Lock.Context] asks as the owner of that lock: it is told [ErrAlreadyHeld] instead of waiting
+// for itself, or enters again with [Reentrant].
 //
-// The scripts in testdata are scenarios with the name of the schedule they forbid; `go test -rewrite` records them
-// anew. mutants.txt lists faults that the tests must find.
+// # Errors
+//
+// Errors wrap one of the sentinels, and an [*Error] that says what was asked for, where, and whether the outcome
+// is known. Nothing that the cluster refused for good is asked for again; all else is, until the ctx of the call ends. When it
+// ends while the cluster may have granted the lock, the client cancels in the background: a grant nobody waits for is given back.
+//
+// # Concurrency
+//
+// Everything is safe for concurrent use. Every blocking call ends with its ctx, whatever the network does. Nothing runs after
+// [Client.Close] has returned.
 package client

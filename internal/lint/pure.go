@@ -33,7 +33,7 @@ func Machines() []Machine {
 		{Dir: "raft", Pure: func(name string) bool { return !isDriver(name) }},
 		{Dir: "session"},
 		{Dir: "lockd/locktable", Imports: []string{"unicode", "unicode/utf8", "github.com/lockd/lockd/session"}},
-		{Dir: "client/go"},
+		{Dir: "internal/machine"},
 	}
 }
 

@@ -3,7 +3,7 @@
 //
 // # What is real and what is not
 //
-// Real, the code that production runs: locktable.Table with its session.Table, session.Keeper, client.Machine. Plumbing
+// Real, the code that production runs: locktable.Table with its session.Table, session.Keeper, machine.Machine. Plumbing
 // written for the simulator: the nodes that carry commands and KeepAlives to the leader and answers to the clients, and the
 // processes that use the clients.
 //

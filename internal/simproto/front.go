@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/machine"
 	"github.com/lockd/lockd/lockd/locktable"
 	"github.com/lockd/lockd/session"
 )
@@ -31,7 +31,7 @@ type waitName struct {
 // request is what a node remembers of a request of a client.
 type request struct {
 	conn *conn
-	msg  client.Message
+	msg  machine.Message
 }
 
 // keptAlive is a KeepAlive in the hands of a node.
@@ -72,35 +72,35 @@ func (n *node) handleClient(m fromClient) {
 	switch msg := m.msg.(type) {
 	case nil:
 		n.hungUp(m.conn)
-	case client.KeepAlive:
+	case machine.KeepAlive:
 		n.attach(m.conn, msg.Life)
 		n.keep(keptAlive{conn: m.conn, life: sessionLife(msg.Life), number: msg.Number, taken: n.local()})
-	case client.OpenRequest:
+	case machine.OpenRequest:
 		n.carryOn(m, &locktable.Open{ID: session.ID(msg.ID), TTL: msg.TTL, Grace: msg.Grace})
-	case client.CloseRequest:
+	case machine.CloseRequest:
 		n.carryOn(m, &locktable.Close{Session: sessionLife(msg.Life)})
-	case client.Request:
+	case machine.Request:
 		n.attach(m.conn, msg.Life)
 		n.carryOn(m, command(msg))
 	}
 }
 
 // command translates a request of a client.
-func command(r client.Request) locktable.Command {
+func command(r machine.Request) locktable.Command {
 	head := locktable.Request{Session: sessionLife(r.Life), Seq: r.Seq, Acked: r.Acked, Seen: r.Seen}
 	job, _ := r.Op.Body.(job)
 	switch r.Op.Kind {
-	case client.OpAcquire, client.OpTry:
+	case machine.OpAcquire, machine.OpTry:
 		wait := r.Op.Wait
-		if r.Op.Kind == client.OpAcquire && wait == 0 {
+		if r.Op.Kind == machine.OpAcquire && wait == 0 {
 			wait = locktable.Forever
 		}
 		return &locktable.Acquire{
 			Request: head, Names: job.names, Mode: job.mode, Limit: job.limit, Wait: wait, Owner: job.owner, Delay: job.delay,
 		}
-	case client.OpRelease:
+	case machine.OpRelease:
 		return &locktable.Release{Request: head, Name: job.names[0], Token: r.Op.Token}
-	case client.OpCancel:
+	case machine.OpCancel:
 		return &locktable.Cancel{Request: head, Target: r.Op.Target, Name: job.names[0]}
 	default:
 		return &locktable.SetValue{Request: head, Name: job.names[0], Token: job.token, Value: []byte{1}}
@@ -134,10 +134,10 @@ func (n *node) giveUp(number uint64) {
 	}
 	delete(n.pending, number)
 	switch msg := r.msg.(type) {
-	case client.OpenRequest:
-		r.conn.toClient(client.OpenAnswer{ID: msg.ID, Code: client.Retry})
-	case client.Request:
-		r.conn.toClient(client.Answer{Life: msg.Life, Seq: msg.Seq, Code: client.Retry})
+	case machine.OpenRequest:
+		r.conn.toClient(machine.OpenAnswer{ID: msg.ID, Code: machine.Retry})
+	case machine.Request:
+		r.conn.toClient(machine.Answer{Life: msg.Life, Seq: msg.Seq, Code: machine.Retry})
 	}
 }
 
@@ -150,46 +150,46 @@ func (n *node) answer(number uint64, reply locktable.Reply) {
 	delete(n.pending, number)
 	cluster := n.table.Clock()
 	switch msg := r.msg.(type) {
-	case client.OpenRequest:
-		a := client.OpenAnswer{ID: msg.ID, Code: client.Done, Index: reply.Index, Cluster: cluster}
+	case machine.OpenRequest:
+		a := machine.OpenAnswer{ID: msg.ID, Code: machine.Done, Index: reply.Index, Cluster: cluster}
 		if reply.Code != locktable.OK {
 			n.w.fail("Open is answered with %d", reply.Code)
 		}
-		n.attach(r.conn, client.Life{ID: msg.ID, Index: reply.Index})
+		n.attach(r.conn, machine.Life{ID: msg.ID, Index: reply.Index})
 		r.conn.toClient(a)
-	case client.CloseRequest:
-		r.conn.toClient(client.CloseAnswer{Life: msg.Life})
-	case client.Request:
+	case machine.CloseRequest:
+		r.conn.toClient(machine.CloseAnswer{Life: msg.Life})
+	case machine.Request:
 		if reply.Code == locktable.Queued {
 			n.waits[waitName{sessionLife(msg.Life), msg.Seq}] = r.conn
 		}
-		r.conn.toClient(client.Answer{Life: msg.Life, Seq: msg.Seq, Code: n.w.code(reply.Code), Token: reply.Token, Cluster: cluster})
+		r.conn.toClient(machine.Answer{Life: msg.Life, Seq: msg.Seq, Code: n.w.code(reply.Code), Token: reply.Token, Cluster: cluster})
 	}
 }
 
 // code translates an outcome. Two of them no client of ours may ever see.
-func (w *world) code(c locktable.Code) client.Code {
+func (w *world) code(c locktable.Code) machine.Code {
 	switch c { //nolint:exhaustive // what is not named is a refusal
 	case locktable.OK:
-		return client.Done
+		return machine.Done
 	case locktable.Granted, locktable.Reentered:
-		return client.Granted
+		return machine.Granted
 	case locktable.Queued:
-		return client.Queued
+		return machine.Queued
 	case locktable.Held:
-		return client.NotAcquired
+		return machine.NotAcquired
 	case locktable.TimedOut:
-		return client.TimedOut
+		return machine.TimedOut
 	case locktable.Cancelled:
-		return client.Cancelled
+		return machine.Cancelled
 	case locktable.NotHeld:
-		return client.NotHeld
+		return machine.NotHeld
 	case locktable.SessionUnknown:
-		return client.SessionUnknown
+		return machine.SessionUnknown
 	case locktable.WindowFull, locktable.Invalid:
 		w.fail("a request is answered with %d", c)
 	}
-	return client.Refused
+	return machine.Refused
 }
 
 // waitOver tells the outcome of a wait to who waits for it here.
@@ -200,13 +200,13 @@ func (n *node) waitOver(e locktable.Effect) {
 		return
 	}
 	delete(n.waits, name)
-	c.toClient(client.Answer{
+	c.toClient(machine.Answer{
 		Life: clientLife(e.Session), Seq: e.Seq, Code: n.w.code(e.Reply.Code), Token: e.Reply.Token, Cluster: n.table.Clock(),
 	})
 }
 
 // attach notes that a connection serves a life.
-func (n *node) attach(c *conn, l client.Life) {
+func (n *node) attach(c *conn, l machine.Life) {
 	if _, ok := c.lives[l]; ok {
 		return
 	}
@@ -217,7 +217,7 @@ func (n *node) attach(c *conn, l client.Life) {
 }
 
 // tell sends a message to every connection of a life.
-func (n *node) tell(life session.Life, msg client.Message) {
+func (n *node) tell(life session.Life, msg machine.Message) {
 	for _, c := range n.attached[life] {
 		c.toClient(msg)
 	}
@@ -318,7 +318,7 @@ func (n *node) release() {
 			if k.life != m.answer.Life || k.number != m.answer.Number {
 				return false
 			}
-			k.conn.toClient(client.KeepAliveAnswer{
+			k.conn.toClient(machine.KeepAliveAnswer{
 				Life: clientLife(k.life), Number: k.number, Code: verdicts[m.answer.Verdict], Cluster: m.cluster,
 			})
 			return true
@@ -327,8 +327,8 @@ func (n *node) release() {
 	})
 }
 
-var verdicts = map[session.Confirmation]client.Code{
-	session.Renewed: client.Done, session.NotRenewed: client.Retry, session.Unknown: client.SessionUnknown,
+var verdicts = map[session.Confirmation]machine.Code{
+	session.Renewed: machine.Done, session.NotRenewed: machine.Retry, session.Unknown: machine.SessionUnknown,
 }
 
 // sweep forgets KeepAlives that nobody will answer, and tells the clients when rounds fail.
@@ -339,7 +339,7 @@ func (n *node) sweep() {
 	if age := n.local() - n.asked[0].taken; age > time.Second && n.w.now-n.troubled > time.Second {
 		n.troubled = n.w.now
 		for _, c := range n.conns {
-			c.toClient(client.NoQuorum{})
+			c.toClient(machine.NoQuorum{})
 		}
 	}
 	n.asked = slices.DeleteFunc(n.asked, func(k keptAlive) bool { return n.local()-k.taken > 10*time.Second })

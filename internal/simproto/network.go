@@ -3,7 +3,7 @@ package simproto
 import (
 	"time"
 
-	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/machine"
 )
 
 // delay draws how long a message between nodes is on its way.
@@ -46,14 +46,14 @@ func (w *world) reaches(from, to int) bool { return !w.nodes[from].cut[to] }
 type conn struct {
 	w       *world
 	process *process
-	slot    client.Slot
+	slot    machine.Slot
 	node    *node
 	boot    int
 	broken  bool
-	closed  bool                     // the node has seen the end of it
-	arrival [2]time.Duration         // of the last message to the node, to the client
-	lives   map[client.Life]struct{} // that the node has seen over it
-	order   []client.Life            // the same, in order
+	closed  bool                      // the node has seen the end of it
+	arrival [2]time.Duration          // of the last message to the node, to the client
+	lives   map[machine.Life]struct{} // that the node has seen over it
+	order   []machine.Life            // the same, in order
 }
 
 // The two directions of a connection.
@@ -78,12 +78,12 @@ func (c *conn) carry(direction int, deliver func()) {
 }
 
 // toNode sends a message of the client.
-func (c *conn) toNode(msg client.Message) {
+func (c *conn) toNode(msg machine.Message) {
 	c.carry(toNode, func() { c.node.receive(fromClient{conn: c, msg: msg}) })
 }
 
 // toClient sends a message of the node.
-func (c *conn) toClient(msg client.Message) {
+func (c *conn) toClient(msg machine.Message) {
 	if c.closed {
 		return
 	}
@@ -104,5 +104,5 @@ func (c *conn) breakOff() {
 // fromClient is a message of a client, or, without one, the end of its connection.
 type fromClient struct {
 	conn *conn
-	msg  client.Message
+	msg  machine.Message
 }

@@ -3,7 +3,7 @@ package simproto
 import (
 	"time"
 
-	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/machine"
 	"github.com/lockd/lockd/lockd/locktable"
 	"github.com/lockd/lockd/session"
 )
@@ -269,7 +269,7 @@ func (n *node) report(e *entry, applied locktable.Applied) {
 			if n.keeper != nil {
 				n.keeper.Ended(effect.Session)
 			}
-			n.tell(effect.Session, client.Answer{Life: clientLife(effect.Session), Code: client.SessionUnknown})
+			n.tell(effect.Session, machine.Answer{Life: clientLife(effect.Session), Code: machine.SessionUnknown})
 		case locktable.WaitOver:
 			n.waitOver(effect)
 		case locktable.Revoked, locktable.Changed:
@@ -277,11 +277,11 @@ func (n *node) report(e *entry, applied locktable.Applied) {
 	}
 }
 
-func clientLife(l session.Life) client.Life {
-	return client.Life{ID: client.SessionID(l.ID), Index: l.Index}
+func clientLife(l session.Life) machine.Life {
+	return machine.Life{ID: machine.SessionID(l.ID), Index: l.Index}
 }
 
-func sessionLife(l client.Life) session.Life {
+func sessionLife(l machine.Life) session.Life {
 	return session.Life{ID: session.ID(l.ID), Index: l.Index}
 }
 

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/machine"
 )
 
 // process is a program with a client: the real machine, the connections it asks for, and workers that use it.
@@ -19,21 +19,21 @@ type process struct {
 	inbox   []func(now time.Duration)
 	planned time.Duration
 
-	machine *client.Machine
+	machine *machine.Machine
 	wanted  [2]bool
 	conns   [2]*conn
 
 	workers []*worker
-	calls   map[client.CallID]*worker
+	calls   map[machine.CallID]*worker
 	holds   []*belief
-	beats   map[client.Life]map[uint64]time.Duration // true time at which each KeepAlive was sent
-	opens   map[client.SessionID]time.Duration       // true time of the first Open
+	beats   map[machine.Life]map[uint64]time.Duration // true time at which each KeepAlive was sent
+	opens   map[machine.SessionID]time.Duration       // true time of the first Open
 }
 
 // belief is a hold as its holder knows it.
 type belief struct {
-	call  client.CallID
-	life  client.Life
+	call  machine.CallID
+	life  machine.Life
 	job   job
 	token uint64
 }
@@ -47,23 +47,23 @@ func newProcess(w *world, id int) *process {
 
 // start starts the program.
 func (p *process) start() {
-	cfg := client.MachineConfig{TTL: p.w.opts.TTL}
+	cfg := machine.Config{TTL: p.w.opts.TTL}
 	binary.BigEndian.PutUint64(cfg.ID[:], p.w.rng.Uint64())
 	cfg.ID[8], cfg.ID[9] = byte(p.id), byte(p.boot)
 	if p.w.chance(p.w.opts.Grace) {
-		cfg.Grace = max(client.MinTTL, p.w.opts.TTL/2)
+		cfg.Grace = max(machine.MinTTL, p.w.opts.TTL/2)
 	}
-	m, err := client.NewMachine(cfg)
+	m, err := machine.New(cfg)
 	if err != nil {
 		p.w.fail("%v", err)
 		return
 	}
 	p.machine, p.alive, p.paused, p.planned = m, true, 0, never
 	p.wanted, p.conns, p.inbox = [2]bool{}, [2]*conn{}, nil
-	p.calls = map[client.CallID]*worker{}
+	p.calls = map[machine.CallID]*worker{}
 	p.holds = nil
-	p.beats = map[client.Life]map[uint64]time.Duration{}
-	p.opens = map[client.SessionID]time.Duration{}
+	p.beats = map[machine.Life]map[uint64]time.Duration{}
+	p.opens = map[machine.SessionID]time.Duration{}
 	p.workers = nil
 	for i := range p.w.opts.Workers {
 		p.workers = append(p.workers, newWorker(p, i))
@@ -132,7 +132,7 @@ func (p *process) pause(d time.Duration, clockToo bool) {
 }
 
 // receive takes a message from a connection.
-func (p *process) receive(c *conn, msg client.Message) {
+func (p *process) receive(c *conn, msg machine.Message) {
 	p.input(func(now time.Duration) {
 		if p.conns[c.slot] == c {
 			p.machine.Receive(now, c.slot, msg)
@@ -153,7 +153,7 @@ func (p *process) disconnected(c *conn) {
 }
 
 // dial tries to connect a slot, to another node than the other slot is connected to, until it succeeds.
-func (p *process) dial(s client.Slot) {
+func (p *process) dial(s machine.Slot) {
 	w, boot := p.w, p.boot
 	w.after(w.between(time.Millisecond, 50*time.Millisecond), func() {
 		if p.boot != boot || !p.wanted[s] || p.conns[s] != nil {
@@ -169,7 +169,7 @@ func (p *process) dial(s client.Slot) {
 				p.dial(s)
 				return
 			}
-			c := &conn{w: w, process: p, slot: s, node: n, boot: n.boot, lives: map[client.Life]struct{}{}}
+			c := &conn{w: w, process: p, slot: s, node: n, boot: n.boot, lives: map[machine.Life]struct{}{}}
 			n.conns = append(n.conns, c)
 			p.conns[s] = c
 			if s == 1 {
@@ -209,23 +209,23 @@ func (p *process) plan(at time.Duration) {
 	})
 }
 
-func (p *process) effect(e client.Effect) {
+func (p *process) effect(e machine.Effect) {
 	w := p.w
 	switch e := e.(type) {
-	case client.Send:
+	case machine.Send:
 		p.send(e.Slot, e.Message)
-	case client.Dial:
+	case machine.Dial:
 		p.wanted[e.Slot] = true
 		p.dial(e.Slot)
-	case client.Hang:
+	case machine.Hang:
 		p.wanted[e.Slot] = false
 		if c := p.conns[e.Slot]; c != nil {
 			p.conns[e.Slot] = nil
 			c.breakOff()
 		}
-	case client.Opened:
+	case machine.Opened:
 		w.tracef("process %d opened %x@%d", p.id, e.Life.ID[8:], e.Life.Index)
-	case client.Lost:
+	case machine.Lost:
 		w.tracef("process %d lost %x@%d by %v", p.id, e.Life.ID[8:], e.Life.Index, e.Cause)
 		w.stats.Faults["session lost"]++
 		if w.healed && w.now > w.truth.settledAt {
@@ -235,28 +235,28 @@ func (p *process) effect(e client.Effect) {
 			p.forget(id)
 			p.done(id)
 		}
-	case client.Acquired:
+	case machine.Acquired:
 		p.acquired(e)
-	case client.Finished:
+	case machine.Finished:
 		p.done(e.Call)
-	case client.Ended:
+	case machine.Ended:
 		w.fail("process %d: the hold of token %d was ended by nobody", p.id, e.Token)
-	case client.Jeopardy, client.Safe, client.Closed:
+	case machine.Jeopardy, machine.Safe, machine.Closed:
 	}
 }
 
 // send hands a message to a connection. The program may stop just before that, after it read its clock.
-func (p *process) send(s client.Slot, msg client.Message) {
+func (p *process) send(s machine.Slot, msg machine.Message) {
 	c := p.conns[s]
 	if c == nil {
 		return
 	}
 	switch msg := msg.(type) {
-	case client.OpenRequest:
+	case machine.OpenRequest:
 		if _, ok := p.opens[msg.ID]; !ok {
 			p.opens[msg.ID] = p.w.now
 		}
-	case client.KeepAlive:
+	case machine.KeepAlive:
 		if p.beats[msg.Life] == nil {
 			p.beats[msg.Life] = map[uint64]time.Duration{}
 		}
@@ -284,7 +284,7 @@ func (p *process) valid() bool {
 	return p.alive && ok && now < until
 }
 
-func (p *process) acquired(e client.Acquired) {
+func (p *process) acquired(e machine.Acquired) {
 	wk := p.calls[e.Call]
 	if wk == nil {
 		p.w.fail("process %d: nobody asked for call %d", p.id, e.Call)
@@ -297,12 +297,12 @@ func (p *process) acquired(e client.Acquired) {
 	wk.acquired(b)
 }
 
-func (p *process) forget(id client.CallID) {
+func (p *process) forget(id machine.CallID) {
 	p.holds = slices.DeleteFunc(p.holds, func(b *belief) bool { return b.call == id })
 }
 
 // done tells a worker that its call is over.
-func (p *process) done(id client.CallID) {
+func (p *process) done(id machine.CallID) {
 	wk := p.calls[id]
 	if wk == nil {
 		return

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/machine"
 	"github.com/lockd/lockd/lockd/locktable"
 )
 
@@ -25,8 +25,8 @@ type worker struct {
 	number int
 	turns  uint64
 	job    job
-	call   client.CallID // 0 while it thinks
-	rounds int           // locks it held since the faults ended
+	call   machine.CallID // 0 while it thinks
+	rounds int            // locks it held since the faults ended
 }
 
 func newWorker(p *process, number int) *worker {
@@ -52,10 +52,10 @@ func (wk *worker) ask(now time.Duration) {
 	wk.turns++
 	wk.job = w.drawJob()
 	wk.job.owner = uint64(wk.number)<<32 | wk.turns
-	op := client.Op{Kind: client.OpAcquire, Body: wk.job}
+	op := machine.Op{Kind: machine.OpAcquire, Body: wk.job}
 	switch w.rng.IntN(4) {
 	case 0:
-		op.Kind = client.OpTry
+		op.Kind = machine.OpTry
 	case 1:
 		op.Wait = w.between(time.Millisecond, 2*w.opts.TTL)
 	}
@@ -99,14 +99,14 @@ func (w *world) drawJob() job {
 func name(i int) string { return fmt.Sprintf("lock/%d", i) }
 
 // abandon gives the call up, if it is not over: the context of the caller ended.
-func (wk *worker) abandon(now time.Duration, id client.CallID) {
+func (wk *worker) abandon(now time.Duration, id machine.CallID) {
 	if wk.call != id {
 		return
 	}
 	wk.p.w.stats.Faults["abandoned"]++
 	wk.p.forget(id)
 	// It may be lost in this very moment: Lost tells.
-	if err := wk.p.machine.Abandon(now, id); err != nil && !errors.Is(err, client.ErrNotACall) {
+	if err := wk.p.machine.Abandon(now, id); err != nil && !errors.Is(err, machine.ErrNotACall) {
 		wk.p.w.fail("process %d gives up call %d: %v", wk.p.id, id, err)
 	}
 }
@@ -135,12 +135,12 @@ func (wk *worker) acquired(b *belief) {
 func (wk *worker) publish(now time.Duration, b *belief) {
 	j := b.job
 	j.token = b.token
-	if _, err := wk.p.machine.Do(now, client.Op{Kind: client.OpOther, Body: j}); err != nil {
+	if _, err := wk.p.machine.Do(now, machine.Op{Kind: machine.OpOther, Body: j}); err != nil {
 		wk.p.w.fail("process %d: %v", wk.p.id, err)
 	}
 }
 
-func (wk *worker) release(now time.Duration, call client.CallID) {
+func (wk *worker) release(now time.Duration, call machine.CallID) {
 	if wk.call != call {
 		return
 	}
@@ -155,7 +155,7 @@ func (wk *worker) release(now time.Duration, call client.CallID) {
 }
 
 // over goes on with the next lock.
-func (wk *worker) over(id client.CallID) {
+func (wk *worker) over(id machine.CallID) {
 	if wk.call == id {
 		wk.think()
 	}

@@ -1,4 +1,4 @@
-package client_test
+package machine_test
 
 import (
 	"cmp"
@@ -10,7 +10,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
-	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/machine"
 )
 
 // TestScripts runs the scenarios of testdata. A script is a list of lines
@@ -18,7 +18,7 @@ import (
 //	TIME VERB [ARGUMENT] [KEY=VALUE...]
 //
 // and its output is every line with the effects it had, and the validity after it where that changed.
-// `go test ./client/go/ -run TestScripts -rewrite` records the output anew.
+// `go test ./internal/machine/ -run TestScripts -rewrite` records the output anew.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		var s *script
@@ -47,15 +47,15 @@ func TestScripts(t *testing.T) {
 }
 
 type script struct {
-	m     *client.Machine
-	names map[client.CallID]string // the names the script gave to calls
-	lives []client.Life            // all that were opened, oldest first
-	id    client.SessionID         // of the last Open that was sent
+	m     *machine.Machine
+	names map[machine.CallID]string // the names the script gave to calls
+	lives []machine.Life            // all that were opened, oldest first
+	id    machine.SessionID         // of the last Open that was sent
 	valid string
 }
 
 func newScript(t *testing.T, d *datadriven.TestData) *script {
-	cfg := client.MachineConfig{ID: client.SessionID{0xff, 0xff, 0xab}, TTL: 15 * time.Second}
+	cfg := machine.Config{ID: machine.SessionID{0xff, 0xff, 0xab}, TTL: 15 * time.Second}
 	for _, arg := range d.CmdArgs {
 		span, err := time.ParseDuration(arg.Vals[0])
 		if err != nil {
@@ -70,11 +70,11 @@ func newScript(t *testing.T, d *datadriven.TestData) *script {
 			t.Fatalf("%s: no argument %q", d.Pos, arg.Key)
 		}
 	}
-	m, err := client.NewMachine(cfg)
+	m, err := machine.New(cfg)
 	if err != nil {
 		t.Fatalf("%s: %v", d.Pos, err)
 	}
-	return &script{m: m, names: map[client.CallID]string{}, valid: "never"}
+	return &script{m: m, names: map[machine.CallID]string{}, valid: "never"}
 }
 
 // arguments are the words of a line after the verb.
@@ -97,7 +97,7 @@ func (a *arguments) word(i int) string {
 	return a.words[i]
 }
 
-func (a *arguments) slot(s string) client.Slot { return client.Slot(a.uint(cmp.Or(s, "0"))) }
+func (a *arguments) slot(s string) machine.Slot { return machine.Slot(a.uint(cmp.Or(s, "0"))) }
 
 func (a *arguments) uint(s string) uint64 {
 	n, err := strconv.ParseUint(cmp.Or(s, "0"), 10, 64)
@@ -115,11 +115,11 @@ func (a *arguments) duration(s string) time.Duration {
 	return d
 }
 
-func (a *arguments) code(s string, otherwise client.Code) client.Code {
+func (a *arguments) code(s string, otherwise machine.Code) machine.Code {
 	if s == "" {
 		return otherwise
 	}
-	for c := client.Code(1); c.String() != "?"; c++ {
+	for c := machine.Code(1); c.String() != "?"; c++ {
 		if c.String() == s {
 			return c
 		}
@@ -177,13 +177,13 @@ func (s *script) verb(now time.Duration, verb string, a *arguments) error {
 	case "close":
 		m.Close(now)
 	case "acquire", "try", "do":
-		kind := map[string]client.OpKind{"acquire": client.OpAcquire, "try": client.OpTry, "do": client.OpOther}[verb]
-		id, err := m.Do(now, client.Op{Kind: kind, Wait: a.duration(a.pairs["wait"]), Body: a.word(0)})
+		kind := map[string]machine.OpKind{"acquire": machine.OpAcquire, "try": machine.OpTry, "do": machine.OpOther}[verb]
+		id, err := m.Do(now, machine.Op{Kind: kind, Wait: a.duration(a.pairs["wait"]), Body: a.word(0)})
 		s.names[id] = a.word(0)
 		return err
 	case "acquire-many":
 		for i := range a.uint(a.word(0)) {
-			if _, err := m.Do(now, client.Op{Kind: client.OpAcquire, Body: fmt.Sprint("many-", i)}); err != nil {
+			if _, err := m.Do(now, machine.Op{Kind: machine.OpAcquire, Body: fmt.Sprint("many-", i)}); err != nil {
 				return err
 			}
 		}
@@ -199,8 +199,8 @@ func (s *script) verb(now time.Duration, verb string, a *arguments) error {
 	return nil
 }
 
-func (s *script) call(a *arguments) client.CallID {
-	var found client.CallID
+func (s *script) call(a *arguments) machine.CallID {
+	var found machine.CallID
 	for id, name := range s.names {
 		if name == a.word(0) {
 			found = max(found, id)
@@ -213,7 +213,7 @@ func (s *script) call(a *arguments) client.CallID {
 }
 
 // life is the newest life, or the one before it with life=old.
-func (s *script) life(a *arguments) client.Life {
+func (s *script) life(a *arguments) machine.Life {
 	back := 1
 	if a.pairs["life"] == "old" {
 		back = 2
@@ -224,25 +224,25 @@ func (s *script) life(a *arguments) client.Life {
 	return s.lives[len(s.lives)-back]
 }
 
-func (s *script) message(verb string, a *arguments) client.Message {
+func (s *script) message(verb string, a *arguments) machine.Message {
 	cluster := a.duration(a.pairs["cluster"])
 	switch verb {
 	case "open-answer":
-		return client.OpenAnswer{
-			ID: s.id, Code: a.code(a.pairs["code"], client.Done), Index: a.uint(a.pairs["index"]), Cluster: cluster, Body: a.pairs["why"],
+		return machine.OpenAnswer{
+			ID: s.id, Code: a.code(a.pairs["code"], machine.Done), Index: a.uint(a.pairs["index"]), Cluster: cluster, Body: a.pairs["why"],
 		}
 	case "keepalive-answer":
-		return client.KeepAliveAnswer{
-			Life: s.life(a), Number: a.uint(a.word(0)), Code: a.code(a.pairs["code"], client.Done), Cluster: cluster,
+		return machine.KeepAliveAnswer{
+			Life: s.life(a), Number: a.uint(a.word(0)), Code: a.code(a.pairs["code"], machine.Done), Cluster: cluster,
 		}
 	case "answer":
-		return client.Answer{
+		return machine.Answer{
 			Life: s.life(a), Seq: a.uint(a.word(0)), Code: a.code(a.word(1), 0), Token: a.uint(a.pairs["token"]), Cluster: cluster,
 		}
 	case "close-answer":
-		return client.CloseAnswer{Life: s.life(a)}
+		return machine.CloseAnswer{Life: s.life(a)}
 	case "no-quorum":
-		return client.NoQuorum{}
+		return machine.NoQuorum{}
 	default:
 		a.fail("no verb %q", verb)
 		return nil
@@ -269,34 +269,34 @@ func (s *script) effects() string {
 	return out.String()
 }
 
-func (s *script) effect(e client.Effect) string {
+func (s *script) effect(e machine.Effect) string {
 	switch e := e.(type) {
-	case client.Send:
+	case machine.Send:
 		return fmt.Sprintf("send over %d: %s", e.Slot, s.sent(e.Message))
-	case client.Dial:
+	case machine.Dial:
 		return fmt.Sprint("dial ", e.Slot)
-	case client.Hang:
+	case machine.Hang:
 		return fmt.Sprint("hang up ", e.Slot)
-	case client.Opened:
+	case machine.Opened:
 		s.lives = append(s.lives, e.Life)
 		return "OPENED " + life(e.Life)
-	case client.Jeopardy:
+	case machine.Jeopardy:
 		return fmt.Sprint("JEOPARDY until ", e.ValidUntil)
-	case client.Safe:
+	case machine.Safe:
 		return fmt.Sprint("SAFE until ", e.ValidUntil)
-	case client.Lost:
+	case machine.Lost:
 		var holds []string
 		for _, id := range e.Holds {
 			holds = append(holds, s.name(id))
 		}
 		return fmt.Sprintf("LOST %s by %s, holds [%s]", life(e.Life), e.Cause, strings.Join(holds, " "))
-	case client.Acquired:
+	case machine.Acquired:
 		return fmt.Sprintf("ACQUIRED %s token %d", s.name(e.Call), e.Token)
-	case client.Finished:
+	case machine.Finished:
 		return fmt.Sprintf("FINISHED %s: %s", s.name(e.Call), e.Code)
-	case client.Ended:
+	case machine.Ended:
 		return fmt.Sprintf("ENDED %s token %d", s.name(e.Call), e.Token)
-	case client.Closed:
+	case machine.Closed:
 		if e.Reason != nil {
 			return fmt.Sprint("CLOSED: ", e.Reason)
 		}
@@ -306,44 +306,44 @@ func (s *script) effect(e client.Effect) string {
 	}
 }
 
-func (s *script) name(id client.CallID) string { return cmp.Or(s.names[id], fmt.Sprint("call ", id)) }
+func (s *script) name(id machine.CallID) string { return cmp.Or(s.names[id], fmt.Sprint("call ", id)) }
 
-func life(l client.Life) string { return fmt.Sprintf("%x/%d@%d", l.ID[:3], l.ID[15], l.Index) }
+func life(l machine.Life) string { return fmt.Sprintf("%x/%d@%d", l.ID[:3], l.ID[15], l.Index) }
 
-func (s *script) sent(msg client.Message) string {
+func (s *script) sent(msg machine.Message) string {
 	switch msg := msg.(type) {
-	case client.OpenRequest:
+	case machine.OpenRequest:
 		s.id = msg.ID
 		return fmt.Sprintf("open %x/%d ttl %v grace %v", msg.ID[:3], msg.ID[15], msg.TTL, msg.Grace)
-	case client.KeepAlive:
+	case machine.KeepAlive:
 		return fmt.Sprintf("keepalive %d of %s", msg.Number, life(msg.Life))
-	case client.Request:
+	case machine.Request:
 		out := fmt.Sprintf("%s seq %d acked %d", operation(msg.Op), msg.Seq, msg.Acked)
 		if len(msg.Seen) > 0 {
 			out += fmt.Sprint(" seen ", msg.Seen)
 		}
 		return out + " of " + life(msg.Life)
-	case client.CloseRequest:
+	case machine.CloseRequest:
 		return "close " + life(msg.Life)
 	default:
 		return fmt.Sprintf("%T", msg)
 	}
 }
 
-func operation(op client.Op) string {
+func operation(op machine.Op) string {
 	switch op.Kind {
-	case client.OpAcquire:
+	case machine.OpAcquire:
 		if op.Wait > 0 {
 			return fmt.Sprintf("acquire %v wait %v", op.Body, op.Wait)
 		}
 		return fmt.Sprint("acquire ", op.Body)
-	case client.OpTry:
+	case machine.OpTry:
 		return fmt.Sprint("try ", op.Body)
-	case client.OpRelease:
+	case machine.OpRelease:
 		return fmt.Sprintf("release %v token %d", op.Body, op.Token)
-	case client.OpCancel:
+	case machine.OpCancel:
 		return fmt.Sprintf("cancel %d", op.Target)
-	case client.OpOther:
+	case machine.OpOther:
 		return fmt.Sprint("do ", op.Body)
 	default:
 		return fmt.Sprintf("kind %d", op.Kind)

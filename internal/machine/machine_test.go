@@ -1,4 +1,4 @@
-package client_test
+package machine_test
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/machine"
 )
 
 func TestConfig(t *testing.T) {
@@ -17,16 +17,16 @@ func TestConfig(t *testing.T) {
 		ttl, grace time.Duration
 		ok         bool
 	}{
-		{"shortest", client.MinTTL, 0, true},
-		{"longest", client.MaxTTL, client.MaxTTL, true},
+		{"shortest", machine.MinTTL, 0, true},
+		{"longest", machine.MaxTTL, machine.MaxTTL, true},
 		{"no ttl", 0, 0, false},
-		{"short ttl", client.MinTTL - 1, 0, false},
-		{"long ttl", client.MaxTTL + 1, 0, false},
-		{"short grace", client.MinTTL, client.MinTTL - 1, false},
-		{"long grace", client.MinTTL, client.MinTTL + 1, false}, // the cluster would refuse it
+		{"short ttl", machine.MinTTL - 1, 0, false},
+		{"long ttl", machine.MaxTTL + 1, 0, false},
+		{"short grace", machine.MinTTL, machine.MinTTL - 1, false},
+		{"long grace", machine.MinTTL, machine.MinTTL + 1, false}, // the cluster would refuse it
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := client.NewMachine(client.MachineConfig{TTL: c.ttl, Grace: c.grace})
+			_, err := machine.New(machine.Config{TTL: c.ttl, Grace: c.grace})
 			if (err == nil) != c.ok {
 				t.Errorf("the error is %v", err)
 			}
@@ -42,12 +42,12 @@ func TestReach(t *testing.T) {
 		15 * time.Second: 13850 * time.Millisecond,
 		10 * time.Minute: 593 * time.Second,
 	} {
-		m, err := client.NewMachine(client.MachineConfig{TTL: ttl})
+		m, err := machine.New(machine.Config{TTL: ttl})
 		if err != nil {
 			t.Fatal(err)
 		}
 		m.Connected(time.Hour, 0)
-		m.Receive(time.Hour, 0, client.OpenAnswer{Code: client.Done, Index: 1})
+		m.Receive(time.Hour, 0, machine.OpenAnswer{Code: machine.Done, Index: 1})
 		if until, ok := m.ValidUntil(); !ok || until != time.Hour+want {
 			t.Errorf("TTL %v: valid until %v, %t; want %v", ttl, until, ok, time.Hour+want)
 		}
@@ -56,13 +56,13 @@ func TestReach(t *testing.T) {
 
 // TestBacklog fills the backlog of a client without a connection. What was given up takes no room.
 func TestBacklog(t *testing.T) {
-	m, err := client.NewMachine(client.MachineConfig{TTL: time.Minute})
+	m, err := machine.New(machine.Config{TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var id client.CallID
-	for range 2 * client.MaxBacklog {
-		if id, err = m.Do(0, client.Op{Kind: client.OpTry}); err != nil {
+	var id machine.CallID
+	for range 2 * machine.MaxBacklog {
+		if id, err = m.Do(0, machine.Op{Kind: machine.OpTry}); err != nil {
 			t.Fatal(err)
 		}
 		if err := m.Abandon(0, id); err != nil {
@@ -70,16 +70,16 @@ func TestBacklog(t *testing.T) {
 		}
 		m.Output()
 	}
-	for range client.MaxBacklog {
-		if _, err = m.Do(0, client.Op{Kind: client.OpTry}); err != nil {
+	for range machine.MaxBacklog {
+		if _, err = m.Do(0, machine.Op{Kind: machine.OpTry}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err = m.Do(0, client.Op{Kind: client.OpTry}); !errors.Is(err, client.ErrBacklog) {
+	if _, err = m.Do(0, machine.Op{Kind: machine.OpTry}); !errors.Is(err, machine.ErrBacklog) {
 		t.Errorf("one more than the limit: %v", err)
 	}
-	for _, kind := range []client.OpKind{client.OpRelease, client.OpCancel, 99} {
-		if _, err = m.Do(0, client.Op{Kind: kind}); err == nil {
+	for _, kind := range []machine.OpKind{machine.OpRelease, machine.OpCancel, 99} {
+		if _, err = m.Do(0, machine.Op{Kind: kind}); err == nil {
 			t.Errorf("Do takes an operation of kind %d", kind)
 		}
 	}
@@ -88,21 +88,21 @@ func TestBacklog(t *testing.T) {
 // watcher checks what a machine says and sends against the guarantees of the package.
 type watcher struct {
 	t        *rapid.T
-	m        *client.Machine
+	m        *machine.Machine
 	now      time.Duration
 	reach    time.Duration
-	life     client.Life // the last that was opened
-	opens    map[client.SessionID]time.Duration
+	life     machine.Life // the last that was opened
+	opens    map[machine.SessionID]time.Duration
 	beats    map[uint64]time.Duration // of life: when each KeepAlive was sent
 	sent     map[uint64]string        // of life: what was sent under each number
 	answered map[uint64]bool          // of life: numbers whose outcome, or whose cancel's answer, was delivered
 	cancels  map[uint64]uint64        // of life: number of a cancel → its target
-	lost     map[client.Life]bool
+	lost     map[machine.Life]bool
 	valid    time.Duration
-	calls    []client.CallID
+	calls    []machine.CallID
 }
 
-func (w *watcher) renew(life client.Life) {
+func (w *watcher) renew(life machine.Life) {
 	w.life, w.valid = life, 0
 	w.beats, w.sent, w.answered, w.cancels = map[uint64]time.Duration{}, map[uint64]string{}, map[uint64]bool{}, map[uint64]uint64{}
 }
@@ -110,11 +110,11 @@ func (w *watcher) renew(life client.Life) {
 func (w *watcher) check() {
 	for _, e := range w.m.Output() {
 		switch e := e.(type) {
-		case client.Opened:
+		case machine.Opened:
 			w.renew(e.Life)
-		case client.Lost:
+		case machine.Lost:
 			w.lost[e.Life] = true
-		case client.Send:
+		case machine.Send:
 			w.message(e.Message)
 		}
 	}
@@ -139,13 +139,13 @@ func (w *watcher) check() {
 	}
 }
 
-func (w *watcher) message(msg client.Message) {
+func (w *watcher) message(msg machine.Message) {
 	switch msg := msg.(type) {
-	case client.OpenRequest:
+	case machine.OpenRequest:
 		if _, ok := w.opens[msg.ID]; !ok {
 			w.opens[msg.ID] = w.now
 		}
-	case client.KeepAlive:
+	case machine.KeepAlive:
 		if w.lost[msg.Life] {
 			w.t.Fatalf("a KeepAlive of the lost %v", msg.Life)
 		}
@@ -153,23 +153,23 @@ func (w *watcher) message(msg client.Message) {
 			w.t.Fatalf("KeepAlive %d goes out twice", msg.Number)
 		}
 		w.beats[msg.Number] = w.now
-	case client.Request:
+	case machine.Request:
 		w.request(msg)
 	}
 }
 
-func (w *watcher) request(r client.Request) {
+func (w *watcher) request(r machine.Request) {
 	op := fmt.Sprint(r.Op.Kind, r.Op.Token, r.Op.Target, r.Op.Body)
 	switch was, ok := w.sent[r.Seq]; {
 	case w.lost[r.Life]:
 		w.t.Fatalf("a request of the lost %v", r.Life)
 	case ok && was != op:
 		w.t.Fatalf("number %d is used for %q and for %q", r.Seq, was, op)
-	case r.Seq > r.Acked+client.Window:
+	case r.Seq > r.Acked+machine.Window:
 		w.t.Fatalf("number %d is too far above acked %d", r.Seq, r.Acked)
 	}
 	w.sent[r.Seq] = op
-	if r.Op.Kind == client.OpCancel {
+	if r.Op.Kind == machine.OpCancel {
 		w.cancels[r.Seq] = r.Op.Target
 	}
 	for seq := uint64(1); seq <= r.Acked; seq++ {
@@ -185,14 +185,14 @@ func (w *watcher) request(r client.Request) {
 }
 
 // deliver hands the machine an answer and notes what it makes known.
-func (w *watcher) deliver(s client.Slot, a client.Answer) {
+func (w *watcher) deliver(s machine.Slot, a machine.Answer) {
 	_, known := w.sent[a.Seq]
 	w.m.Receive(w.now, s, a)
-	if !known || a.Code == client.Retry || a.Life != w.life {
+	if !known || a.Code == machine.Retry || a.Life != w.life {
 		return
 	}
 	w.answered[a.Seq] = true
-	if target, ok := w.cancels[a.Seq]; ok && a.Code != client.Queued {
+	if target, ok := w.cancels[a.Seq]; ok && a.Code != machine.Queued {
 		w.answered[target] = true
 	}
 }
@@ -200,7 +200,7 @@ func (w *watcher) deliver(s client.Slot, a client.Answer) {
 func (w *watcher) step(t *rapid.T) {
 	// Now and then a long jump, so that validity ends.
 	w.now += time.Duration(rapid.OneOf(rapid.Int64Range(0, 300), rapid.Int64Range(0, 12_000)).Draw(t, "pass")) * time.Millisecond
-	slot := client.Slot(rapid.IntRange(0, 2).Draw(t, "slot"))
+	slot := machine.Slot(rapid.IntRange(0, 2).Draw(t, "slot"))
 	life := w.life
 	if rapid.IntRange(0, 9).Draw(t, "other life") == 0 {
 		life.Index++
@@ -215,23 +215,23 @@ func (w *watcher) step(t *rapid.T) {
 		for other := range w.opens {
 			id[15] = max(id[15], other[15])
 		}
-		w.m.Receive(w.now, slot, client.OpenAnswer{
-			ID: id, Code: rapid.SampledFrom([]client.Code{client.Done, client.Done, client.Retry}).Draw(t, "open"),
+		w.m.Receive(w.now, slot, machine.OpenAnswer{
+			ID: id, Code: rapid.SampledFrom([]machine.Code{machine.Done, machine.Done, machine.Retry}).Draw(t, "open"),
 			Index: rapid.Uint64Range(0, 9).Draw(t, "index"),
 		})
 	case 3, 4:
-		w.m.Receive(w.now, slot, client.KeepAliveAnswer{
+		w.m.Receive(w.now, slot, machine.KeepAliveAnswer{
 			Life: life, Number: rapid.Uint64Range(0, uint64(len(w.beats))+1).Draw(t, "number"),
-			Code: rapid.SampledFrom([]client.Code{client.Done, client.Done, client.Done, client.Retry}).Draw(t, "kept"),
+			Code: rapid.SampledFrom([]machine.Code{machine.Done, machine.Done, machine.Done, machine.Retry}).Draw(t, "kept"),
 		})
 	case 5, 6:
-		w.deliver(slot, client.Answer{
+		w.deliver(slot, machine.Answer{
 			Life: life, Seq: rapid.Uint64Range(0, uint64(len(w.sent))+1).Draw(t, "seq"),
-			Code: client.Code(rapid.IntRange(int(client.Done), int(client.Retry)).Draw(t, "code")), Token: 1,
+			Code: machine.Code(rapid.IntRange(int(machine.Done), int(machine.Retry)).Draw(t, "code")), Token: 1,
 		})
 	case 7, 8:
-		kind := rapid.SampledFrom([]client.OpKind{client.OpOther, client.OpAcquire, client.OpAcquire, client.OpTry}).Draw(t, "kind")
-		id, err := w.m.Do(w.now, client.Op{Kind: kind, Body: len(w.calls)})
+		kind := rapid.SampledFrom([]machine.OpKind{machine.OpOther, machine.OpAcquire, machine.OpAcquire, machine.OpTry}).Draw(t, "kind")
+		id, err := w.m.Do(w.now, machine.Op{Kind: kind, Body: len(w.calls)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func (w *watcher) step(t *rapid.T) {
 			}
 		}
 	case 11:
-		w.m.Receive(w.now, slot, client.NoQuorum{})
+		w.m.Receive(w.now, slot, machine.NoQuorum{})
 	}
 	w.m.Wake(w.now)
 	w.check()
@@ -258,11 +258,11 @@ func (w *watcher) step(t *rapid.T) {
 // TestRandomInputs feeds a machine whatever an owner, a network and a cluster may come up with, in any order.
 func TestRandomInputs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		cfg := client.MachineConfig{TTL: 10 * time.Second}
+		cfg := machine.Config{TTL: 10 * time.Second}
 		if rapid.Bool().Draw(t, "grace") {
 			cfg.Grace = 3 * time.Second
 		}
-		m, err := client.NewMachine(cfg)
+		m, err := machine.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,9 +272,9 @@ func TestRandomInputs(t *testing.T) {
 		}
 		w := &watcher{
 			t: t, m: m, reach: span/100*99 - span/10,
-			opens: map[client.SessionID]time.Duration{}, lost: map[client.Life]bool{},
+			opens: map[machine.SessionID]time.Duration{}, lost: map[machine.Life]bool{},
 		}
-		w.renew(client.Life{})
+		w.renew(machine.Life{})
 		m.Connected(0, 0)
 		w.check()
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
@@ -286,15 +286,15 @@ func TestRandomInputs(t *testing.T) {
 // TestDrift lets the cluster's clock run 1 % faster than the client's for a whole validity of the longest TTL, where 1 %
 // is more than the margin: that is no stop of the client.
 func TestDrift(t *testing.T) {
-	m, err := client.NewMachine(client.MachineConfig{TTL: client.MaxTTL})
+	m, err := machine.New(machine.Config{TTL: machine.MaxTTL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	life := client.Life{Index: 1}
+	life := machine.Life{Index: 1}
 	m.Connected(0, 0)
-	m.Receive(0, 0, client.OpenAnswer{Code: client.Done, Index: 1, Cluster: time.Hour})
+	m.Receive(0, 0, machine.OpenAnswer{Code: machine.Done, Index: 1, Cluster: time.Hour})
 	for now := time.Duration(0); now < 590*time.Second; now += time.Second {
-		m.Receive(now, 0, client.Answer{Life: life, Seq: 1, Code: client.Done, Cluster: time.Hour + now + now/100})
+		m.Receive(now, 0, machine.Answer{Life: life, Seq: 1, Code: machine.Done, Cluster: time.Hour + now + now/100})
 		if _, ok := m.ValidUntil(); !ok {
 			t.Fatalf("lost at %v", now)
 		}

@@ -1,4 +1,4 @@
-package client
+package machine
 
 import (
 	"encoding/binary"
@@ -33,8 +33,8 @@ var (
 	ErrNotACall = errors.New("client: no such call")               // Abandon of a call that is finished
 )
 
-// MachineConfig says what session a machine keeps.
-type MachineConfig struct {
+// Config says what session a machine keeps.
+type Config struct {
 	// ID is random. The lives of the session carry it with its last four bytes replaced by their number.
 	ID SessionID
 
@@ -47,7 +47,7 @@ type MachineConfig struct {
 }
 
 // Validate names the field that is out of its bounds.
-func (c MachineConfig) Validate() error {
+func (c Config) Validate() error {
 	if c.TTL < MinTTL || c.TTL > MaxTTL {
 		return fmt.Errorf("client: TTL %v is not within %v to %v", c.TTL, MinTTL, MaxTTL)
 	}
@@ -58,7 +58,7 @@ func (c MachineConfig) Validate() error {
 }
 
 // span is what the cluster grants after it received a KeepAlive, whatever happens to the connection.
-func (c MachineConfig) span() time.Duration {
+func (c Config) span() time.Duration {
 	if c.Grace != 0 {
 		return c.Grace
 	}
@@ -78,7 +78,7 @@ const (
 // Machine keeps one session alive, life after life, and carries the calls made in it. See the package documentation
 // for how to drive it. It is not safe for concurrent use.
 type Machine struct {
-	cfg MachineConfig
+	cfg Config
 
 	now   time.Duration // the largest time seen, plus slept
 	slept time.Duration // what suspend reports added to the own clock
@@ -112,8 +112,8 @@ type oldLife struct {
 	until time.Duration // it has ended by itself by then, or nobody knows
 }
 
-// NewMachine returns a machine that opens its session on the first connection.
-func NewMachine(cfg MachineConfig) (*Machine, error) {
+// New returns a machine that opens its session on the first connection.
+func New(cfg Config) (*Machine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
