@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lockd/lockd/bench/internal/rig"
 )
 
 // TestMain lets the test binary be its own child process.
@@ -62,7 +64,7 @@ func TestNodesThatDifferAreFound(t *testing.T) {
 // A whole comparison, with child processes.
 func TestComparisonLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
-	if err := refuseMemory(dir); err != nil {
+	if err := rig.RefuseMemory(dir); err != nil {
 		dir = "." // on disk, surely
 	}
 	before, err := os.ReadDir(dir)
@@ -96,15 +98,5 @@ func TestComparisonLeavesNothingBehind(t *testing.T) {
 	}
 	if len(after) != len(before) {
 		t.Errorf("left behind: %v", after)
-	}
-}
-
-func TestRatiosAreOfPairs(t *testing.T) {
-	ours, theirs := []float64{100, 10, 60}, []float64{50, 5, 20}
-	if got := ahead(ours, theirs, true); got != 2 {
-		t.Errorf("ahead by %v, want 2", got)
-	}
-	if got := ahead([]float64{1, 2}, []float64{4, 2}, false); got != 2.5 {
-		t.Errorf("ahead by %v, want the median of 4 and 1", got)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/lockd/lockd/bench/internal/rig"
 )
 
 // childEnv marks a process that makes one measurement: the spec comes on its standard input, the outcome leaves on its
@@ -87,7 +89,7 @@ func (p plan) spawn(ctx context.Context, round int, s system, proposers int) (ou
 		err = errors.Join(err, os.RemoveAll(dir))
 		syscall.Sync() // what one system has left to write must not slow the next
 	}()
-	if err := refuseMemory(dir); err != nil {
+	if err := rig.RefuseMemory(dir); err != nil {
 		return outcome{}, err
 	}
 	job := spec{System: s.name, Proposers: proposers, Warmup: p.warmup, Window: p.window, Dir: dir}
@@ -99,7 +101,7 @@ func (p plan) spawn(ctx context.Context, round int, s system, proposers int) (ou
 	if err != nil {
 		return outcome{}, err
 	}
-	if err := awaitQuiet(ctx, p.patience); err != nil {
+	if err := rig.AwaitQuiet(ctx, p.patience); err != nil {
 		return outcome{}, err
 	}
 	return runChild(ctx, input, p.warmup+p.window+time.Minute)
@@ -138,19 +140,6 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 		return err
 	}
 	return json.NewEncoder(out).Encode(o)
-}
-
-// refuseMemory fails for a file system in memory, where a flush costs nothing.
-func refuseMemory(dir string) error {
-	const tmpfs, ramfs = 0x01021994, 0x858458f6
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(dir, &s); err != nil {
-		return fmt.Errorf("statfs %s: %w", dir, err)
-	}
-	if s.Type == tmpfs || s.Type == ramfs {
-		return fmt.Errorf("%s is in memory, where a flush costs nothing: use -dir", dir)
-	}
-	return nil
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/lockd/lockd/bench/internal/rig"
 )
 
 var errNoSnapshots = errors.New("a benchmark takes no snapshots")
@@ -184,7 +186,7 @@ func (l *load) propose(ctx context.Context, p *proposer) error {
 
 // watch takes what the process has used at both ends of the window.
 func (l *load) watch(ctx context.Context, profile profile) (out outcome, err error) {
-	if err := sleepUntil(ctx, l.begin.Add(l.from)); err != nil {
+	if err := rig.Sleep(ctx, time.Until(l.begin.Add(l.from))); err != nil {
 		return out, nil //nolint:nilerr // the cause is with the context
 	}
 	stop, err := profile.start()
@@ -195,7 +197,7 @@ func (l *load) watch(ctx context.Context, profile profile) (out outcome, err err
 	if err != nil {
 		return out, err
 	}
-	if err := sleepUntil(ctx, l.begin.Add(l.to)); err != nil {
+	if err := rig.Sleep(ctx, time.Until(l.begin.Add(l.to))); err != nil {
 		return out, errors.Join(stop())
 	}
 	after, err := used()
@@ -208,17 +210,6 @@ func (l *load) watch(ctx context.Context, profile profile) (out outcome, err err
 		Others: max(0, (after.machine-before.machine-after.cpu+before.cpu).Seconds()/(l.to-l.from).Seconds()),
 	}
 	return out, stop()
-}
-
-func sleepUntil(ctx context.Context, at time.Time) error {
-	timer := time.NewTimer(time.Until(at))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (l *load) latencies(out *outcome) {

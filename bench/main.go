@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lockd/lockd/bench/internal/rig"
 )
 
 func main() {
@@ -56,7 +58,7 @@ func compare(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	host := thisHost()
+	host := rig.ThisHost(compared...)
 	all, err := p.run(ctx, os.Stderr)
 	if err != nil {
 		return err

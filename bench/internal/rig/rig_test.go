@@ -1,0 +1,40 @@
+package rig
+
+import (
+	"os"
+	"testing"
+)
+
+func TestRatiosAreOfPairs(t *testing.T) {
+	ours, theirs := []float64{100, 10, 60}, []float64{50, 5, 20}
+	if got := Ahead(ours, theirs, true); got != 2 {
+		t.Errorf("ahead by %v, want 2", got)
+	}
+	if got := Ahead([]float64{1, 2}, []float64{4, 2}, false); got != 2.5 {
+		t.Errorf("ahead by %v, want the median of 4 and 1", got)
+	}
+}
+
+func TestProcessesAreMeasured(t *testing.T) {
+	before, err := ProcessTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := before
+	for n := uint64(1); after == before; n++ { // burns CPU until it shows
+		if n%(1<<20) == 0 {
+			if after, err = ProcessTime(os.Getpid()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if twice, err := ProcessTime(os.Getpid(), os.Getpid()); err != nil || twice < 2*after {
+		t.Errorf("twice the same process has used %v, once %v, %v", twice, after, err)
+	}
+	if n, err := Resident(os.Getpid()); err != nil || n < 1<<20 {
+		t.Errorf("%d bytes are resident, %v", n, err)
+	}
+	if n, err := Resident(-1); err == nil {
+		t.Errorf("%d bytes are resident of a process that there is not", n)
+	}
+}
