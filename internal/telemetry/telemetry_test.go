@@ -291,8 +291,10 @@ func TestFailuresOfTheSDKAreLogged(t *testing.T) {
 	got := setup(t, telemetry.Options{Service: "lockd", Logs: slog.NewTextHandler(lines(told), nil)})
 	_, span := got.TracerProvider.Tracer("test").Start(t.Context(), "one")
 	span.End()
-	if line := <-told; !strings.Contains(line, `level=WARN msg="telemetry failed" error=`) || !strings.Contains(line, "127.0.0.1:1") {
-		t.Errorf("logged: %s", line)
+	for line := range told { // the SDK's place for failures is the process's: those of a collector of another test may come here too
+		if strings.Contains(line, `level=WARN msg="telemetry failed" error=`) && strings.Contains(line, "127.0.0.1:1:") {
+			return
+		}
 	}
 }
 
