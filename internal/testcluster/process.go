@@ -1,0 +1,242 @@
+package testcluster
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lockd/lockd/lockd"
+)
+
+// nodeEnv holds the configuration of a node, for a test binary that is to be one.
+const nodeEnv = "LOCKD_TEST_NODE"
+
+// processConfig is what a node's process is told.
+type processConfig struct {
+	Name, Dir, Client, Raft, HTTP string
+	Members                       []lockd.Member
+}
+
+// Main runs the tests, or the node that this process was started as. A package that starts processes calls it from TestMain.
+func Main(m *testing.M) {
+	text, ok := os.LookupEnv(nodeEnv)
+	if !ok {
+		os.Exit(m.Run())
+	}
+	if err := runNode(text); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// runNode says "ready" on stdout when the node serves, and ends with SIGTERM or when stdin is closed: a test that dies takes its nodes along.
+func runNode(text string) error {
+	var p processConfig
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return err
+	}
+	runtime.GOMAXPROCS(runtime.NumCPU() + 2) // a flush to the disk holds a processor
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+	server, err := lockd.New(lockd.Config{
+		Name: p.Name, DataDir: p.Dir, InitialCluster: p.Members, ListenClient: p.Client, ListenRaft: p.Raft, ListenHTTP: p.HTTP,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Ready:  func(lockd.Addresses) { fmt.Println("ready") },
+	})
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
+
+// Processes is a cluster of processes on loopback, each of them this test binary. Its methods are for one goroutine.
+type Processes struct {
+	t     testing.TB
+	nodes []*process
+}
+
+type process struct {
+	config processConfig
+	cmd    *exec.Cmd // nil while it is down
+	stdin  io.Closer
+	ready  chan struct{} // closed by the child's word, or by its end
+	err    error         // of a child that ended before it was ready; set before ready is closed
+	ended  chan struct{}
+	log    *os.File
+}
+
+// StartProcesses runs n nodes and returns when all of them serve. Node i keeps its data in dirs[i], or in the test's directory if
+// there are none. The package's TestMain must call Main.
+func StartProcesses(t testing.TB, n int, dirs ...string) *Processes {
+	t.Helper()
+	c := &Processes{t: t}
+	var members []lockd.Member
+	for i := range n {
+		dir := filepath.Join(t.TempDir(), "data")
+		if len(dirs) > 0 {
+			dir = filepath.Join(dirs[i], "data")
+		}
+		p := &process{config: processConfig{Name: fmt.Sprintf("n%d", i+1), Dir: dir, Client: freePort(t), Raft: freePort(t), HTTP: freePort(t)}}
+		var err error
+		if p.log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, lockd.Member{Name: p.config.Name, Raft: p.config.Raft})
+		c.nodes = append(c.nodes, p)
+	}
+	t.Cleanup(c.close)
+	for i, p := range c.nodes {
+		p.config.Members = members
+		c.Run(i)
+	}
+	c.WaitReady()
+	return c
+}
+
+// freePort returns an address that was free a moment ago.
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// Run starts node i, which is down.
+func (c *Processes) Run(i int) {
+	c.t.Helper()
+	p := c.nodes[i]
+	text, err := json.Marshal(p.config)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	p.cmd = exec.CommandContext(context.WithoutCancel(c.t.Context()), os.Args[0])
+	p.cmd.Env = append(os.Environ(), nodeEnv+"="+string(text))
+	p.cmd.Stderr = p.log
+	out, err := p.cmd.StdoutPipe()
+	if err == nil {
+		p.stdin, err = p.cmd.StdinPipe()
+	}
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	p.ready, p.ended, p.err = make(chan struct{}), make(chan struct{}), nil
+	go p.watch(p.cmd, out, p.ready, p.ended)
+}
+
+// watch waits for the child's word and for its end.
+func (p *process) watch(cmd *exec.Cmd, out io.Reader, ready, ended chan struct{}) {
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "ready" {
+		p.err = errors.New("it ended before it was ready")
+	}
+	close(ready)
+	_, _ = io.Copy(io.Discard, out)
+	_ = cmd.Wait() // how it ended is for who ended it
+	close(ended)
+}
+
+// WaitReady returns when all nodes that run serve.
+func (c *Processes) WaitReady() {
+	c.t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	for i, p := range c.nodes {
+		if p.cmd == nil {
+			continue
+		}
+		select {
+		case <-p.ready:
+			if p.err != nil {
+				c.t.Fatalf("node %s: %v\n%s", p.config.Name, p.err, c.Log(i))
+			}
+		case <-limit.C:
+			c.t.Fatalf("node %s does not serve after %v\n%s", p.config.Name, patience, c.Log(i))
+		}
+	}
+}
+
+// Kill ends nodes with SIGKILL, all at once, and returns when they are gone.
+func (c *Processes) Kill(nodes ...int) {
+	c.t.Helper()
+	for _, i := range nodes {
+		c.Signal(i, syscall.SIGKILL)
+	}
+	for _, i := range nodes {
+		<-c.nodes[i].ended
+		c.nodes[i].cmd = nil
+	}
+}
+
+// Signal sends a signal to node i: SIGSTOP and SIGCONT stop it and let it go on.
+func (c *Processes) Signal(i int, s syscall.Signal) {
+	c.t.Helper()
+	if err := c.nodes[i].cmd.Process.Signal(s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// Running reports whether node i runs.
+func (c *Processes) Running(i int) bool { return c.nodes[i].cmd != nil }
+
+// PID returns the process id of node i.
+func (c *Processes) PID(i int) int { return c.nodes[i].cmd.Process.Pid }
+
+// Addresses returns where node i listens.
+func (c *Processes) Addresses(i int) lockd.Addresses {
+	p := c.nodes[i].config
+	return lockd.Addresses{Client: p.Client, Raft: p.Raft, HTTP: p.HTTP}
+}
+
+// Endpoints returns the client addresses of all nodes.
+func (c *Processes) Endpoints() []string {
+	var list []string
+	for i := range c.nodes {
+		list = append(list, c.Addresses(i).Client)
+	}
+	return list
+}
+
+// Log returns the last lines that node i wrote.
+func (c *Processes) Log(i int) string {
+	b, err := os.ReadFile(c.nodes[i].log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	const most = 4000
+	return string(b[max(0, len(b)-most):])
+}
+
+func (c *Processes) close() {
+	for i, p := range c.nodes {
+		if p.cmd != nil {
+			c.Signal(i, syscall.SIGCONT)
+			c.Kill(i)
+		}
+		_ = p.log.Close()
+	}
+}
