@@ -30,19 +30,19 @@ var (
 	ErrStop = errors.New("stop the election")
 
 	// ErrSessionExpired is ErrLockLost too.
-	ErrSessionExpired error = lostBecause("the session expired")
+	ErrSessionExpired error = lossError("the session expired")
 
 	// ErrBroken is ErrLockLost too: an operator ended the hold, or its lease was taken over.
-	ErrBroken error = lostBecause("somebody else ended the hold")
+	ErrBroken error = lossError("somebody else ended the hold")
 )
 
-// lostBecause is a reason for ErrLockLost.
-type lostBecause string
+// lossError is a reason why a lock is lost.
+type lossError string
 
-func (l lostBecause) Error() string { return "the lock is lost: " + string(l) }
+func (l lossError) Error() string { return "the lock is lost: " + string(l) }
 
 // Is makes every reason an ErrLockLost.
-func (l lostBecause) Is(target error) bool { return target == ErrLockLost }
+func (l lossError) Is(target error) bool { return target == ErrLockLost }
 
 // Error says what failed, why, and whether its outcome is known.
 type Error struct {
