@@ -100,6 +100,15 @@ func (t *Table) Apply(index, term uint64, data []byte) (Applied, error) {
 	return Applied{Reply: reply, Effects: t.effects}, nil
 }
 
+// Skip notes a committed entry that is no command. Index rises with every call of Skip and Apply.
+func (t *Table) Skip(index, term uint64) error {
+	if index <= t.index {
+		return fmt.Errorf("skip entry %d: entry %d is applied", index, t.index)
+	}
+	t.index, t.term = index, term
+	return nil
+}
+
 // effectsKept is more than any entry needs but the beginning of an incarnation, which ends every session.
 const effectsKept = 8 * EntryRecordsMax
 
