@@ -2,7 +2,6 @@ package wal_test
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -10,85 +9,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"testing"
-	"unsafe"
 
+	"github.com/lockd/lockd/internal/testdisk"
 	"github.com/lockd/lockd/raft"
 	"github.com/lockd/lockd/raft/rafttest"
 	"github.com/lockd/lockd/raft/wal"
 )
 
-// The tests of this file need root, loop devices and mkfs.ext4. They run with LOCKD_ROOT=1 (make disk), and then fail
-// when they cannot be set up.
-
 const (
-	rootTests = "LOCKD_ROOT"
 	childDir  = "LOCKD_DISK_CHILD"
 	childSeed = "LOCKD_DISK_SEED"
 )
-
-func needDisk(t *testing.T) {
-	t.Helper()
-	if os.Getenv(rootTests) != "1" {
-		t.Skip(rootTests + "=1 is not set: this test mounts file systems, which needs root")
-	}
-}
-
-func command(t *testing.T, name string, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
-	}
-}
-
-// ext4 is a small file system in a file.
-type ext4 struct {
-	image, dir, options string
-}
-
-func newExt4(t *testing.T, megabytes int64, options string) ext4 {
-	t.Helper()
-	e := ext4{filepath.Join(t.TempDir(), "image"), t.TempDir(), options}
-	f, err := os.Create(e.image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(f.Truncate(megabytes<<20), f.Close()); err != nil {
-		t.Fatal(err)
-	}
-	command(t, "mkfs.ext4", "-q", "-m", "0", e.image)
-	e.mount(t)
-	// A test that has failed may have left files open.
-	t.Cleanup(func() { command(t, "umount", "-l", e.dir) })
-	return e
-}
-
-func (e ext4) mount(t *testing.T) {
-	t.Helper()
-	command(t, "mount", "-o", e.options, e.image, e.dir)
-}
-
-func (e ext4) unmount(t *testing.T) {
-	t.Helper()
-	command(t, "umount", e.dir)
-}
-
-// cutPower makes the file system forget what has not reached its device, the journal included.
-func (e ext4) cutPower(t *testing.T) {
-	t.Helper()
-	const shutdown = 0x8004587d // EXT4_IOC_SHUTDOWN
-	d, err := os.Open(e.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	withoutFlush := uint32(2)
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, d.Fd(), shutdown, uintptr(unsafe.Pointer(&withoutFlush)))
-	if err := d.Close(); errno != 0 || err != nil {
-		t.Fatalf("shut the file system down: %v, %v", errno, err)
-	}
-}
 
 func openReal(dir string) (*wal.Log, error) {
 	fs, err := wal.DirFS(filepath.Join(dir, "log"))
@@ -207,15 +139,13 @@ func writeUntil(t *testing.T, dir string, seed uint64, writes int, stop func()) 
 // Invariant 5, trap 54, L9: ten power cuts of a real file system, on one log: nothing acknowledged is lost, neither
 // entries nor the hard state, and a failed write is final.
 func TestDiskPowerCuts(t *testing.T) {
-	needDisk(t)
-	e := newExt4(t, 64, "loop")
+	e := testdisk.Ext4(t, 64)
 	total := 0
 	for round := range uint64(10) {
 		writes := 50 + int(round*37)%200
-		told := writeUntil(t, e.dir, round, writes, func() { e.cutPower(t) })
-		e.unmount(t)
-		e.mount(t)
-		l, err := openReal(e.dir)
+		told := writeUntil(t, e.Dir, round, writes, func() { e.CutPower(t) })
+		e.Restart(t)
+		l, err := openReal(e.Dir)
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -260,15 +190,10 @@ func checkReal(t *testing.T, l *wal.Log, told acks) {
 // A full file system keeps the log alive: what was acknowledged is there, what is refused leaves no trace, and when
 // there is room the log goes on.
 func TestDiskFullFileSystem(t *testing.T) {
-	needDisk(t)
+	testdisk.Need(t)
 	for name, mount := range map[string]func(t *testing.T) string{
-		"tmpfs": func(t *testing.T) string {
-			dir := t.TempDir()
-			command(t, "mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", dir)
-			t.Cleanup(func() { command(t, "umount", "-l", dir) })
-			return dir
-		},
-		"ext4": func(t *testing.T) string { return newExt4(t, 16, "loop,commit=1").dir },
+		"tmpfs": func(t *testing.T) string { return testdisk.Tmpfs(t, "4m").Dir },
+		"ext4":  func(t *testing.T) string { return testdisk.Ext4(t, 16, "commit=1").Dir },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := mount(t)
