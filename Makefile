@@ -123,7 +123,7 @@ fuzz: ## every fuzz target for FUZZTIME=10s
 disk: ## tests on real bad disks (power cuts, a full file system); needs root
 	[ "$$(id -u)" = 0 ] || { echo "make disk mounts file systems: run it as root"; exit 1; }
 	@$(call must-match,^TestDisk,./raft/wal/)
-	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^TestDisk' -timeout=$(TIMEOUT) ./raft/... ./internal/checkpoint/
+	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^TestDisk' -timeout=$(TIMEOUT) ./raft/... ./internal/checkpoint/ ./internal/endurance/
 
 .PHONY: kill
 kill: ## kill -9 the leader of three processes under load: KILLS=50

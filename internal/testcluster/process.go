@@ -25,6 +25,9 @@ import (
 // nodeEnv holds the configuration of a node, for a test binary that is to be one.
 const nodeEnv = "LOCKD_TEST_NODE"
 
+// minFree lets nodes live on the small disks of tests.
+const minFree = 32 << 20
+
 // processConfig is what a node's process is told.
 type processConfig struct {
 	Name, Dir, Client, Raft, HTTP string
@@ -58,7 +61,7 @@ func runNode(text string) error {
 		os.Exit(1)
 	}()
 	server, err := lockd.New(lockd.Config{
-		Name: p.Name, DataDir: p.Dir, InitialCluster: p.Members, ListenClient: p.Client, ListenRaft: p.Raft, ListenHTTP: p.HTTP,
+		Name: p.Name, DataDir: p.Dir, MinFree: minFree, InitialCluster: p.Members, ListenClient: p.Client, ListenRaft: p.Raft, ListenHTTP: p.HTTP,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Ready:  func(lockd.Addresses) { fmt.Println("ready") },
 	})
@@ -192,10 +195,10 @@ func (c *Processes) Kill(nodes ...int) {
 	}
 }
 
-// Signal sends a signal to node i: SIGSTOP and SIGCONT stop it and let it go on.
+// Signal sends a signal to node i, if it has not ended by itself: SIGSTOP and SIGCONT stop it and let it go on.
 func (c *Processes) Signal(i int, s syscall.Signal) {
 	c.t.Helper()
-	if err := c.nodes[i].cmd.Process.Signal(s); err != nil {
+	if err := c.nodes[i].cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		c.t.Fatal(err)
 	}
 }

@@ -1,0 +1,54 @@
+package endurance
+
+import (
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/lockd/lockd/internal/testcluster"
+)
+
+func TestMain(m *testing.M) { testcluster.Main(m) }
+
+const (
+	workers = 8
+	grants  = 400 // acknowledged in each round, at least
+)
+
+// rounds returns how often to do it; an environment variable asks for more than the few that every run takes.
+func rounds(t *testing.T, variable string, few int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return few
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q is not a number of rounds", variable, text)
+	}
+	return n
+}
+
+// TestKillAll ends all three nodes with SIGKILL at one moment under load, again and again: every hold, lease and token that was
+// acknowledged is there afterwards (invariants 2 and 5).
+func TestKillAll(t *testing.T) {
+	cluster := testcluster.StartProcesses(t, 3)
+	l := newLedger()
+	reader := newClient(t, cluster.Endpoints())
+	stop := l.load(t, cluster.Endpoints(), workers)
+	defer stop()
+	n := rounds(t, "LOCKD_KILLS", 3)
+	for range n {
+		<-l.next(grants)
+		cluster.Kill(0, 1, 2)
+		for i := range 3 {
+			cluster.Run(i)
+		}
+		cluster.WaitReady()
+		l.check(t.Context(), t, reader)
+	}
+	<-l.next(grants) // the workers go on
+	stop()
+	l.check(t.Context(), t, reader)
+	t.Logf("%d kills of all nodes, %d grants acknowledged", n, l.grants)
+}
