@@ -24,7 +24,7 @@ func TestDiskPowerCutOfAll(t *testing.T) {
 	defer stop()
 	n := rounds(t, "LOCKD_POWER_CUTS", 3)
 	for range n {
-		<-l.next(grants)
+		<-l.next()
 		l.stop()
 		for _, d := range disks {
 			d.CutPower(t)
@@ -37,7 +37,7 @@ func TestDiskPowerCutOfAll(t *testing.T) {
 		cluster.WaitReady()
 		l.check(t.Context(), t, reader)
 	}
-	<-l.next(grants)
+	<-l.next()
 	stop()
 	l.check(t.Context(), t, reader)
 	t.Logf("%d power cuts of all nodes, %d grants acknowledged", n, l.grants)

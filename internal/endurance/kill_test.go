@@ -10,10 +10,8 @@ import (
 
 func TestMain(m *testing.M) { testcluster.Main(m) }
 
-const (
-	workers = 8
-	grants  = 400 // acknowledged in each round, at least
-)
+// workers take locks at the same time.
+const workers = 8
 
 // rounds returns how often to do it; an environment variable asks for more than the few that every run takes.
 func rounds(t *testing.T, variable string, few int) int {
@@ -39,7 +37,7 @@ func TestKillAll(t *testing.T) {
 	defer stop()
 	n := rounds(t, "LOCKD_KILLS", 3)
 	for range n {
-		<-l.next(grants)
+		<-l.next()
 		cluster.Kill(0, 1, 2)
 		for i := range 3 {
 			cluster.Run(i)
@@ -47,7 +45,7 @@ func TestKillAll(t *testing.T) {
 		cluster.WaitReady()
 		l.check(t.Context(), t, reader)
 	}
-	<-l.next(grants) // the workers go on
+	<-l.next() // the workers go on
 	stop()
 	l.check(t.Context(), t, reader)
 	t.Logf("%d kills of all nodes, %d grants acknowledged", n, l.grants)

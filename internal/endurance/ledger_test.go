@@ -13,6 +13,9 @@ import (
 	"github.com/lockd/lockd/client/go"
 )
 
+// grants are acknowledged in each round, at least.
+const grants = 400
+
 // ledger is what the cluster has acknowledged to its clients.
 type ledger struct {
 	mu      sync.Mutex // guards the fields below
@@ -29,8 +32,8 @@ func newLedger() *ledger {
 	return &ledger{held: map[string]uint64{}, leases: map[string]client.LeaseRef{}}
 }
 
-// next returns a channel that is closed after so many more grants.
-func (l *ledger) next(grants int) <-chan struct{} {
+// next returns a channel that is closed when another round of grants has been acknowledged.
+func (l *ledger) next() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopped, l.goal, l.reached = false, l.grants+grants, make(chan struct{})
@@ -76,15 +79,13 @@ func (l *ledger) forget(name string) {
 
 // work takes locks and leases of names of its own until ctx ends, and gives every third lock back.
 func (l *ledger) work(ctx context.Context, c *client.Client, worker string) error {
-	for n := 0; ; n++ {
+	for n := 0; ctx.Err() == nil; n++ {
 		name := fmt.Sprintf("%s/%d", worker, n)
-		if err := l.step(ctx, c, name, n); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		if err := l.step(ctx, c, name, n); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	return nil
 }
 
 func (l *ledger) step(ctx context.Context, c *client.Client, name string, n int) error {
