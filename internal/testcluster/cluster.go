@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockd/lockd/internal/memnet"
 	"github.com/lockd/lockd/lockd"
 )
 
@@ -19,6 +20,8 @@ const patience = time.Minute
 
 // Cluster is a set of nodes. Its methods are for one goroutine.
 type Cluster struct {
+	Net *memnet.Network // in a bubble: where node i is the host with its name; else nil
+
 	t     testing.TB
 	nodes []*node
 }
@@ -40,7 +43,6 @@ type node struct {
 func Start(t testing.TB, n int, with ...func(i int, c *lockd.Config)) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
-	var members []lockd.Member
 	for i := range n {
 		nd := &node{listeners: map[string]net.Listener{}}
 		nd.config = lockd.Config{
@@ -48,23 +50,52 @@ func Start(t testing.TB, n int, with ...func(i int, c *lockd.Config)) *Cluster {
 			ListenClient: nd.reserve(t), ListenRaft: nd.reserve(t), ListenHTTP: nd.reserve(t),
 			Logger: slog.New(slog.DiscardHandler),
 		}
-		members = append(members, lockd.Member{Name: nd.config.Name, Raft: nd.config.ListenRaft})
 		c.nodes = append(c.nodes, nd)
 	}
-	for i, nd := range c.nodes {
-		if n > 1 {
-			nd.config.InitialCluster = members
+	c.start(with)
+	return c
+}
+
+// StartBubble runs n nodes inside a testing/synctest bubble, over a network in memory, with disks in memory that outlive their nodes.
+// Node i is the host Name(i). Clients dial by Net.Host(anything else).Dial.
+func StartBubble(t testing.TB, n int, with ...func(i int, c *lockd.Config)) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, Net: memnet.New()}
+	for i := range n {
+		nd := &node{}
+		name := fmt.Sprintf("n%d", i+1)
+		host := c.Net.Host(name)
+		nd.config = lockd.Config{
+			Name: name, Memory: true, Disk: &lockd.MemoryDisk{},
+			Listen:       func(_ context.Context, address string) (net.Listener, error) { return host.Listen(address) },
+			Dial:         host.Dial,
+			ListenClient: name + ":7400", ListenRaft: name + ":7401", ListenHTTP: lockd.Off,
+		}
+		c.nodes = append(c.nodes, nd)
+	}
+	c.start(with)
+	return c
+}
+
+func (c *Cluster) start(with []func(i int, c *lockd.Config)) {
+	c.t.Helper()
+	var members []lockd.Member
+	for _, n := range c.nodes {
+		members = append(members, lockd.Member{Name: n.config.Name, Raft: n.config.ListenRaft})
+	}
+	for i, n := range c.nodes {
+		if len(c.nodes) > 1 {
+			n.config.InitialCluster = members
 		}
 		for _, f := range with {
-			f(i, &nd.config)
+			f(i, &n.config)
 		}
 	}
-	t.Cleanup(c.close)
+	c.t.Cleanup(c.close)
 	for i := range c.nodes {
 		c.Run(i)
 	}
 	c.WaitReady()
-	return c
 }
 
 // reserve listens on a free port, so that nobody else takes it before the node starts.
@@ -159,6 +190,9 @@ func (c *Cluster) ended(n *node) error {
 		return errors.New("does not stop")
 	}
 }
+
+// Name returns the name of node i.
+func (c *Cluster) Name(i int) string { return c.nodes[i].config.Name }
 
 // Running reports whether node i runs.
 func (c *Cluster) Running(i int) bool { return c.nodes[i].server != nil }
