@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -382,16 +383,15 @@ func TestRunTakesInWhatChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := newAuthority(t, "ca")
 		cert, key := ca.issue(dir, "server", nil)
-		var out bytes.Buffer // written by Run, read when everything waits
-		store := open(t, certs.Options{Cert: cert, Key: key, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		out := new(notes)
+		store := open(t, certs.Options{Cert: cert, Key: key, Logger: slog.New(slog.NewTextHandler(out, nil))})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- store.Run(ctx) }()
 		step := func() string {
-			out.Reset()
 			time.Sleep(30 * time.Second)
 			synctest.Wait()
-			return out.String()
+			return out.take()
 		}
 		first := store.NotAfter()
 		if said := step(); said != "" {
@@ -421,6 +421,27 @@ func TestRunTakesInWhatChanges(t *testing.T) {
 			t.Errorf("Run ends with %v", err)
 		}
 	})
+}
+
+// notes is what was logged since the last look.
+type notes struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (n *notes) Write(b []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.text = append(n.text, b...)
+	return len(b), nil
+}
+
+func (n *notes) take() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	text := string(n.text)
+	n.text = nil
+	return text
 }
 
 // TestDialerGivesUp on a server that takes the connection and says nothing.
