@@ -93,3 +93,18 @@ func command(t testing.TB, name string, args ...string) {
 		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
 }
+
+// Freeze lets everybody who writes to the file system wait until Thaw, as a disk that hangs does.
+func (d *Disk) Freeze(t testing.TB) {
+	t.Helper()
+	t.Cleanup(func() { // of a test that has failed: nothing that is frozen can be unmounted
+		_ = exec.CommandContext(context.WithoutCancel(t.Context()), "fsfreeze", "--unfreeze", d.Dir).Run()
+	})
+	command(t, "fsfreeze", "--freeze", d.Dir)
+}
+
+// Thaw undoes Freeze.
+func (d *Disk) Thaw(t testing.TB) {
+	t.Helper()
+	command(t, "fsfreeze", "--unfreeze", d.Dir)
+}
