@@ -147,6 +147,10 @@ run: ## three processes replicate a counter, and the leader is killed; RUNFLAGS=
 bench: ## side by side with other libraries, in a module of its own
 	cd bench && $(GO) run . $(BENCHFLAGS)
 
+.PHONY: bench-locks
+bench-locks: ## three nodes of lockd beside three of etcd, in processes of their own: BENCHFLAGS=-quick for a minute
+	cd bench && $(GO) run ./locks $(BENCHFLAGS)
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lockd/lockd/bench/internal/rig"
+)
+
+// node is one server.
+type node struct {
+	name               string
+	dir                string
+	client, peer, http string // addresses
+	process            *process
+}
+
+// cluster is a running service.
+type cluster struct {
+	system  system
+	program string
+	dir     string // removed by close
+	nodes   [nodes]*node
+}
+
+// build compiles the servers into dir and returns the programs by the names of their systems.
+func build(ctx context.Context, picked []system, dir string) (map[string]string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	programs := map[string]string{}
+	for _, s := range picked {
+		programs[s.name] = filepath.Join(dir, s.name)
+		where := ""
+		if s.module != "" {
+			out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", s.module).Output()
+			if err != nil {
+				return nil, fmt.Errorf("find %s: %w", s.module, err)
+			}
+			where = strings.TrimSpace(string(out))
+		}
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", programs[s.name], s.program)
+		cmd.Dir = where
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build %s: %w: %s", s.program, err, out)
+		}
+	}
+	return programs, nil
+}
+
+// startCluster starts a fresh cluster and returns when it has a leader that all nodes know.
+func startCluster(ctx context.Context, s system, program, parent string) (_ *cluster, err error) {
+	dir, err := os.MkdirTemp(parent, "lockd-bench-")
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{system: s, program: program, dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if err := rig.RefuseMemory(dir); err != nil {
+		return nil, err
+	}
+	addresses, err := freeAddresses(ctx, 3*nodes)
+	if err != nil {
+		return nil, err
+	}
+	for i := range c.nodes {
+		name := fmt.Sprint("n", i+1)
+		a := addresses[3*i:]
+		c.nodes[i] = &node{name: name, dir: filepath.Join(dir, name), client: a[0], peer: a[1], http: a[2]}
+	}
+	return c, c.start(ctx)
+}
+
+// start starts the nodes that do not run, and returns when all serve.
+func (c *cluster) start(ctx context.Context) error {
+	for i, n := range c.nodes {
+		if n.process != nil {
+			continue
+		}
+		p, err := launch(exec.CommandContext(ctx, c.program, c.system.args(c.nodes, i)...))
+		if err != nil {
+			return fmt.Errorf("start %s: %w", n.name, err)
+		}
+		n.process = p
+	}
+	_, err := c.leader(ctx)
+	return err
+}
+
+// leader waits until every node serves and exactly one of them leads.
+func (c *cluster) leader(ctx context.Context) (*node, error) {
+	const patience, pause = time.Minute, 20 * time.Millisecond
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("no leader that all nodes know"))
+	defer cancel()
+	for {
+		leader, err := c.look(ctx)
+		if leader != nil {
+			return leader, nil
+		}
+		if dead := c.alive(); dead != nil {
+			return nil, dead
+		}
+		if e := rig.Sleep(ctx, pause); e != nil {
+			return nil, fmt.Errorf("wait for %s: %w; last: %w", c.system.name, e, err)
+		}
+	}
+}
+
+// look returns the leader if all nodes serve.
+func (c *cluster) look(ctx context.Context) (leader *node, err error) {
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, n := range c.nodes {
+		leads, err := c.system.leads(ctx, n)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n.name, err)
+		}
+		if leads && leader != nil {
+			return nil, fmt.Errorf("%s and %s lead", leader.name, n.name)
+		}
+		if leads {
+			leader = n
+		}
+	}
+	if leader == nil {
+		return nil, errors.New("nobody leads")
+	}
+	return leader, nil
+}
+
+// alive fails when a node has ended that nobody killed.
+func (c *cluster) alive() error {
+	for _, n := range c.nodes {
+		if n.process == nil {
+			continue
+		}
+		if err := n.process.alive(); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+func (c *cluster) pids() (pids []int) {
+	for _, n := range c.nodes {
+		pids = append(pids, n.process.pid())
+	}
+	return pids
+}
+
+// addresses are those for clients, and those where the nodes serve profiles.
+func (c *cluster) addresses() (client, pprof []string) {
+	for _, n := range c.nodes {
+		client, pprof = append(client, n.client), append(pprof, c.system.pprof(n))
+	}
+	return client, pprof
+}
+
+// kill ends nodes by SIGKILL, all at once.
+func kill(victims ...*node) error {
+	var errs []error
+	for _, n := range victims {
+		errs = append(errs, n.process.cmd.Process.Kill())
+	}
+	for _, n := range victims {
+		<-n.process.done
+		n.process = nil
+	}
+	return errors.Join(errs...)
+}
+
+// close ends the nodes and removes their data.
+func (c *cluster) close() error {
+	var errs []error
+	for _, n := range c.nodes {
+		if n != nil && n.process != nil {
+			errs = append(errs, n.process.kill())
+		}
+	}
+	errs = append(errs, os.RemoveAll(c.dir))
+	syscall.Sync() // what one system has left to write must not slow the next
+	return errors.Join(errs...)
+}
+
+// freeAddresses finds ports that nobody listens on, below those that the kernel gives to outgoing connections: a node
+// that is started again must find its own port free.
+func freeAddresses(ctx context.Context, n int) ([]string, error) {
+	const low, high, tries = 20000, 32000, 1000
+	var found []string
+	var config net.ListenConfig
+	for range tries {
+		address := fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low))
+		l, err := config.Listen(ctx, "tcp", address)
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }() // held until all are found, so that none is found twice
+		if found = append(found, address); len(found) == n {
+			return found, nil
+		}
+	}
+	return nil, fmt.Errorf("found %d free ports of %d between %d and %d", len(found), n, low, high)
+}

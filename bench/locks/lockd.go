@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	client "github.com/lockd/lockd/client/go"
+)
+
+// lockd is ours, with its defaults.
+var lockd = system{
+	name:    "lockd",
+	about:   "cmd/lockd and client/go, defaults",
+	program: "github.com/lockd/lockd/cmd/lockd",
+	module:  "github.com/lockd/lockd",
+	args:    lockdArgs,
+	pprof:   func(n *node) string { return n.http },
+	leads:   lockdLeads,
+	connect: connectLockd,
+}
+
+func lockdArgs(all [nodes]*node, i int) []string {
+	var cluster []string
+	for _, n := range all {
+		cluster = append(cluster, n.name+"="+n.peer)
+	}
+	n := all[i]
+	return []string{
+		"serve", "--name=" + n.name, "--data-dir=" + n.dir,
+		"--listen-client=" + n.client, "--listen-raft=" + n.peer, "--listen-http=" + n.http,
+		"--initial-cluster=" + strings.Join(cluster, ","), "--pprof", "--log-level=error",
+	}
+}
+
+func lockdLeads(ctx context.Context, n *node) (leads bool, err error) {
+	c, err := client.New(client.Config{Endpoints: []string{n.client}})
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, c.Close(ctx)) }()
+	s, err := c.Status(ctx, n.client)
+	if err != nil {
+		return false, err
+	}
+	if s.Leader == 0 {
+		return false, errors.New("no leader is known")
+	}
+	return s.Leader == s.Node, nil
+}
+
+type lockdSession struct {
+	client *client.Client
+	in     client.Option
+}
+
+func connectLockd(ctx context.Context, endpoints []string, ttl time.Duration) (session, error) {
+	c, err := client.New(client.Config{Endpoints: endpoints, TTL: ttl})
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.NewSession(ctx, client.SessionConfig{})
+	if err != nil {
+		return nil, errors.Join(err, c.Close(ctx))
+	}
+	return &lockdSession{c, client.InSession(s)}, nil
+}
+
+func (s *lockdSession) lock(ctx context.Context, name string) (func(context.Context) error, error) {
+	l, err := s.client.Lock(ctx, name, s.in)
+	if err != nil {
+		return nil, err
+	}
+	return l.Unlock, nil
+}
+
+func (s *lockdSession) free(ctx context.Context, name string) (bool, error) {
+	l, err := s.client.TryLock(ctx, name, s.in)
+	if errors.Is(err, client.ErrNotAcquired) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, l.Unlock(ctx)
+}
+
+func (s *lockdSession) close(ctx context.Context) error { return s.client.Close(ctx) }
