@@ -52,8 +52,9 @@ func (r *Replica) flushOften(ctx context.Context) error {
 	due := time.NewTimer(0)
 	defer due.Stop()
 	<-due.C
-	gathering, all := false, false
+	gathering := false
 	for every := r.interval(0); ; {
+		var all bool
 		select {
 		case <-ctx.Done():
 			return nil
@@ -66,7 +67,6 @@ func (r *Replica) flushOften(ctx context.Context) error {
 			}
 			continue
 		case <-r.backlog.filled:
-			all = false
 		case <-due.C:
 			all, gathering = true, false
 		}

@@ -58,23 +58,42 @@ func (r *Replica) adopt(table *locktable.Table, mark raft.Mark) {
 	r.waits.advance(mark.Index)
 }
 
-// Found begins another history with this state: it is made durable as that of the entry after its last one, in a term of its
-// own and with a configuration in which nobody of the old cluster is. The log must begin with the mark it returns. It is called
-// before anything else but Open.
-func (r *Replica) Found(config raft.Config) (raft.Mark, error) {
-	r.flushing <- struct{}{}
-	defer func() { <-r.flushing }()
+// Found begins the history of a cluster with this state, which is empty at its birth: the entry after the last one is made
+// durable without a log, in a term of its own. It begins the incarnation and brings a configuration in which nobody of an older
+// cluster is. Whoever gets the state gets both, so nothing can be granted without. The log must begin with the mark that is
+// returned. Found is called before anything else but Open. An error leaves the state as it was, or the Replica of no use.
+func (r *Replica) Found(config raft.Config, begin *locktable.Incarnate) (raft.Mark, error) {
+	mark, err := r.found(config, begin)
+	if err != nil {
+		return raft.Mark{}, fmt.Errorf("replica: found: %w", err)
+	}
+	r.waits.advance(mark.Index)
+	if r.keeper == nil {
+		return mark, nil
+	}
+	kept, err := r.keeper.Keep()
+	if err != nil {
+		return raft.Mark{}, fmt.Errorf("replica: found: %w", err)
+	}
+	r.noteKept(kept)
+	return mark, nil
+}
+
+func (r *Replica) found(config raft.Config, begin *locktable.Incarnate) (raft.Mark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	mark := raft.Mark{Position: raft.Position{Index: r.mark.Index + 1, Term: r.mark.Term + 1}, Config: cloneConfig(config)}
 	mark.Config.Index = mark.Index
-	if err := r.table.Skip(uint64(mark.Index), uint64(mark.Term)); err != nil {
-		return raft.Mark{}, fmt.Errorf("replica: found: %w", err)
+	applied, err := r.table.Apply(uint64(mark.Index), uint64(mark.Term), locktable.Encode(begin))
+	switch {
+	case err != nil:
+		return raft.Mark{}, err
+	case applied.Reply.Code != locktable.OK:
+		return raft.Mark{}, fmt.Errorf("begin an incarnation with the token %d: %v", begin.Seed, applied.Reply.Code)
 	}
 	if err := r.write(set{mark: mark, changes: r.table.Cut()}); err != nil {
 		return raft.Mark{}, err
 	}
 	r.mark, r.cutAt = mark, mark.Index
-	r.waits.advance(mark.Index)
 	return mark, nil
 }
