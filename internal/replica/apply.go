@@ -70,7 +70,8 @@ func (r *Replica) applyOne(e raft.Entry, reply *locktable.Reply) error {
 		if err != nil {
 			return fmt.Errorf("replica: %w", err)
 		}
-		*reply, told.Effects, told.Noop = applied.Reply, applied.Effects, false
+		*reply, told.Noop = applied.Reply, false
+		told.Effects, told.Timings = applied.Effects, applied.Timings
 	case raft.KindConfig:
 		config, err := raft.DecodeConfig(e.Index(), e.Data())
 		if err != nil {

@@ -94,6 +94,7 @@ func (t *Table) acquire(a *Acquire) Reply {
 		return t.keep(c, a.Seq, t.enqueue(c, a, t.found))
 	}
 	x := newExtra(t.found, a.Delay, a.LeaseID, a.LeaseTTL, slices.Clone(a.Value), slices.Clone(a.Metadata))
+	t.waited(t.found[0].name, 0, Granted)
 	return t.keep(c, a.Seq, t.grant(c, a.Owner, a.Mode, t.found, x))
 }
 

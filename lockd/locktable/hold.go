@@ -135,6 +135,7 @@ func (t *Table) end(h *hold, how How, at time.Duration) {
 		t.drop(h, Ending{How: how, Token: h.token})
 	}
 	if !ofNobody {
+		t.held(h, at, how)
 		t.changed(h)
 	}
 }

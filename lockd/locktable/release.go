@@ -186,6 +186,7 @@ func (t *Table) takeLease(q *TakeLease) Reply {
 	x.takenFrom = old.token
 	t.unalarm(&old.extra.alarm)
 	t.revoked(old, HandedOn)
+	t.held(old, t.clock, HandedOn)
 	old.gone = true
 	t.touch(old)
 	for _, l := range locks {

@@ -89,8 +89,19 @@ type Effect struct {
 	Reply   Reply        // WaitOver
 }
 
-// Applied is what one entry did. Effects is valid until the next Apply.
+// Timing tells how long a wait or a hold took that an entry ended, in cluster time. A request that was granted at once is a wait
+// that took nothing. What ended because its session did is told when its record is collected, holds only, and took until the session's
+// end. Exactly one of Code and How is set.
+type Timing struct {
+	Name string // the first of its names
+	Took time.Duration
+	Code Code // of a wait: Granted, TimedOut or Cancelled
+	How  How  // of a hold
+}
+
+// Applied is what one entry did. Effects and Timings are valid until the next Apply.
 type Applied struct {
 	Reply   Reply
 	Effects []Effect
+	Timings []Timing
 }

@@ -28,6 +28,7 @@ type Table struct {
 	spent    budget
 	ordinals uint64
 	effects  []Effect
+	timings  []Timing
 	found    []*lock // of the names of a request
 	decoder  decoder
 	known    func([]byte) string
@@ -86,7 +87,8 @@ func (t *Table) Apply(index, term uint64, data []byte) (Applied, error) {
 	if clear(t.effects); cap(t.effects) > effectsKept {
 		t.effects = nil
 	}
-	t.effects, t.spent, t.ordinals = t.effects[:0], budget{}, 0
+	clear(t.timings)
+	t.effects, t.timings, t.spent, t.ordinals = t.effects[:0], t.timings[:0], budget{}, 0
 	if decidedIn := termOf(cmd); decidedIn != 0 && decidedIn != term {
 		return Applied{Reply: Reply{Code: Ignored, Index: index}}, nil
 	}
@@ -97,7 +99,7 @@ func (t *Table) Apply(index, term uint64, data []byte) (Applied, error) {
 	if reply.Index == 0 {
 		reply.Index = index
 	}
-	return Applied{Reply: reply, Effects: t.effects}, nil
+	return Applied{Reply: reply, Effects: t.effects, Timings: t.timings}, nil
 }
 
 // Skip notes a committed entry that is no command. Index rises with every call of Skip and Apply.
@@ -196,6 +198,15 @@ func (t *Table) ordinal() uint64 {
 const ordinalBits = 12
 
 func (t *Table) effect(e Effect) { t.effects = append(t.effects, e) }
+
+// waited notes how long a wait took, held how long a hold did, until a time that is not before its begin.
+func (t *Table) waited(name string, took time.Duration, code Code) {
+	t.timings = append(t.timings, Timing{Name: name, Took: max(took, 0), Code: code})
+}
+
+func (t *Table) held(h *hold, until time.Duration, how How) {
+	t.timings = append(t.timings, Timing{Name: h.lock.name, Took: max(until-h.since, 0), How: how})
+}
 
 // changed tells the watchers of every name of a hold.
 func (t *Table) changed(h *hold) {

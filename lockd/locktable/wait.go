@@ -58,6 +58,7 @@ func (t *Table) leaveQueues(w *wait) {
 // decide stores the outcome of a wait in its record, where it stays until a request names it as seen.
 func (t *Table) decide(w *wait, r Reply) {
 	t.effect(Effect{Kind: WaitOver, Session: w.client.Life(), Seq: w.seq, Reply: r})
+	t.waited(w.locks[0].name, t.now-w.since, r.Code)
 	r.Behind = 0 // not stored
 	w.outcome, w.locks, w.value, w.meta = r, nil, nil, nil
 	t.touch(w)
