@@ -47,13 +47,15 @@ func hold(ctx context.Context, o order, ready func(findings) error, stop <-chan 
 // resident returns the memory of each server after a forced collection of garbage, and a while for the runtime to give
 // back what it does not need.
 func resident(ctx context.Context, o order) (bytes []int64, err error) {
-	for i, pid := range o.Servers {
-		if err := get(ctx, "http://"+o.Pprof[i]+"/debug/pprof/heap?gc=1", ""); err != nil {
+	for _, address := range o.Pprof {
+		if err := get(ctx, "http://"+address+"/debug/pprof/heap?gc=1", ""); err != nil {
 			return nil, fmt.Errorf("collect garbage: %w", err)
 		}
-		if err := rig.Sleep(ctx, o.Warmup); err != nil {
-			return nil, err
-		}
+	}
+	if err := rig.Sleep(ctx, o.Warmup); err != nil {
+		return nil, err
+	}
+	for _, pid := range o.Servers {
 		n, err := rig.Resident(pid)
 		if err != nil {
 			return nil, err

@@ -59,7 +59,7 @@ func compare(ctx context.Context, args []string) error {
 }
 
 var (
-	full  = scale{Warmup: time.Second, Window: 5 * time.Second, Settle: 3 * time.Second, Idle: 20 * time.Second, Sessions: 10_000, Locks: 100_000, Kills: 3, Holders: 16}
+	full  = scale{Warmup: time.Second, Window: 5 * time.Second, Settle: 3 * time.Second, Idle: 10 * time.Second, Sessions: 10_000, Locks: 100_000, Kills: 3, Holders: 16}
 	short = scale{Warmup: 500 * time.Millisecond, Window: 2 * time.Second, Settle: time.Second, Idle: 4 * time.Second, Sessions: 500, Locks: 10_000, Kills: 1, Holders: 8}
 )
 
