@@ -40,6 +40,7 @@ func newExtra(locks []*lock, delay time.Duration, lease session.ID, ttl time.Dur
 // grant makes a hold of locks that all admit it.
 func (t *Table) grant(c *client, owner uint64, mode Mode, locks []*lock, x *extra) Reply {
 	t.counter++
+	t.holds++
 	h := &hold{token: t.counter, index: t.index, client: c, owner: owner, lock: locks[0], extra: x, since: t.clock, levels: 1, mode: mode}
 	r := Reply{Code: Granted, Index: t.index, Token: h.token}
 	if x != nil && x.ttl > 0 {
@@ -160,6 +161,7 @@ func (t *Table) leaveToNobody(h *hold, how How, until time.Duration) {
 // drop takes a hold out of its locks.
 func (t *Table) drop(h *hold, ending Ending) {
 	h.gone = true
+	t.holds--
 	t.touch(h)
 	for l := range h.locks {
 		l.remove(h)

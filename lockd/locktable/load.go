@@ -274,6 +274,7 @@ func (l *Loader) placeHold(loaded loadedHold) error {
 		}
 		k.add(h)
 	}
+	l.table.holds++
 	return nil
 }
 
@@ -294,6 +295,7 @@ func (l *Loader) placeWait(loaded loadedWait) error {
 		w.locks = append(w.locks, k)
 		k.crowd.enqueue(w)
 	}
+	l.table.waits++
 	l.table.alarmWait(w)
 	return nil
 }

@@ -160,6 +160,10 @@ func TestRebuiltTableGoesOnAlike(t *testing.T) {
 			if gotHash, _ := rebuilt.Hash(); gotHash != wantHash {
 				t.Fatalf("seed %d, entry %d: hash %s, rebuilt %s", seed, index, wantHash, gotHash)
 			}
+			holds, waits := live.Totals()
+			if h, w := rebuilt.Totals(); h != holds || w != waits {
+				t.Fatalf("seed %d, entry %d: %d holds and %d waits, rebuilt %d and %d", seed, index, holds, waits, h, w)
+			}
 		}
 		store.check(t, rebuilt)
 	}

@@ -188,6 +188,7 @@ func (t *Table) takeLease(q *TakeLease) Reply {
 	t.revoked(old, HandedOn)
 	t.held(old, t.clock, HandedOn)
 	old.gone = true
+	t.holds--
 	t.touch(old)
 	for _, l := range locks {
 		l.remove(old)

@@ -21,6 +21,8 @@ type Table struct {
 	alarms   alarms
 	left     line[crowd] // locks whose waiters may be granted, by crowd.left
 	memories memories
+	holds    int // in locks
+	waits    int // in queues
 
 	// While an entry is applied:
 	now      time.Duration // what is due by it counts as fired: the clock, or the time of the alarm that is firing

@@ -100,6 +100,10 @@ func (t *Table) Len() (locks, living, dead int) {
 	return len(t.locks), living, dead
 }
 
+// Totals returns how many holds and how many waits there are; those of the dead count until their records are collected, and those of
+// nobody until their lock-delay is over.
+func (t *Table) Totals() (holds, waits int) { return t.holds, t.waits }
+
 // CheckToken says what a token of a name is worth.
 func (t *Table) CheckToken(name string, token uint64) Check {
 	l := t.locks[name]

@@ -18,6 +18,7 @@ func (t *Table) enqueue(c *client, a *Acquire, locks []*lock) Reply {
 		}
 	}
 	c.Held.chainWait(w)
+	t.waits++
 	t.alarmWait(w)
 	t.touch(w)
 	t.promoteFreed()
@@ -50,6 +51,7 @@ func (t *Table) giveUp(w *wait, code Code) {
 
 func (t *Table) leaveQueues(w *wait) {
 	t.unalarm(&w.alarm)
+	t.waits--
 	for _, l := range w.locks {
 		l.crowd.dequeue(w)
 	}
