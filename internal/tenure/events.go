@@ -14,6 +14,9 @@ type Events struct {
 	Round   func(took time.Duration, err error) // a quorum round is over
 	Late    func(by time.Duration)              // a turn came that long after the one before; only session.StallMax of it counts
 	Unfit   func()                              // turns are late all the time: leadership is given away
+	// Command: a client's command was applied. Commit is the time from its stamp to the beginning of the batch it was applied in,
+	// apply the time that batch took.
+	Command func(commit, apply time.Duration)
 }
 
 func (e *Events) began(term raft.Term, sessions int) {
@@ -43,6 +46,12 @@ func (e *Events) round(took time.Duration, err error) {
 func (e *Events) late(by time.Duration) {
 	if e.Late != nil {
 		e.Late(by)
+	}
+}
+
+func (e *Events) command(commit, apply time.Duration) {
+	if e.Command != nil {
+		e.Command(commit, apply)
 	}
 }
 

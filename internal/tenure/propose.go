@@ -54,6 +54,7 @@ func (t *Tenure) Propose(ctx context.Context, data []byte) (Result, error) {
 	if !ok {
 		return Result{}, fmt.Errorf("%w: entry %d has been applied without a result", raft.ErrUnknown, done.At.Index)
 	}
+	t.o.Events.command(outcome.Began.Sub(proposed), outcome.Ended.Sub(outcome.Began))
 	return Result{Outcome: outcome, At: done.At, Proposed: proposed}, nil
 }
 
