@@ -35,6 +35,9 @@ func NewReader(src io.Reader, most int) *Reader { return &Reader{src: src, max: 
 // Limit sets the length of the frames from here on.
 func (r *Reader) Limit(most int) { r.max = min(most, FrameMax) }
 
+// Buffered returns how many bytes have arrived and were not taken yet.
+func (r *Reader) Buffered() int { return r.to - r.from }
+
 // Read returns the next message. It blocks until one has arrived or the stream fails; a deadline is the stream's affair, and after one
 // has passed Read goes on where it was. Errors:
 //
