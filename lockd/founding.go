@@ -51,6 +51,7 @@ type founded struct {
 	transport *tcp.Transport
 	log       raft.Storage
 	voters    []raft.Peer
+	detail    nodeDetail // what it tells of itself
 }
 
 func (f *founded) close() error { return errors.Join(f.transport.Close(), f.log.Close()) }
@@ -80,7 +81,7 @@ func (f *founding) run(ctx context.Context) (_ *founded, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f.tell(p.transport, done.voters)
+	done.detail = f.tell(p.transport, done.voters)
 	return done, nil
 }
 
@@ -120,12 +121,13 @@ func (f *founding) advertise(listens net.Addr) string {
 }
 
 // tell says what probes are answered.
-func (f *founding) tell(t *tcp.Transport, voters []raft.Peer) {
+func (f *founding) tell(t *tcp.Transport, voters []raft.Peer) nodeDetail {
 	d := nodeDetail{name: f.id.Name, client: f.client, nonce: f.id.Nonce}
 	for _, v := range voters {
 		d.voters = append(d.voters, v.ID)
 	}
 	t.SetStatus(tcp.Status{Empty: !f.id.Founded, Detail: d.encode()})
+	return d
 }
 
 // voters returns those of a cluster that begins; they are of no account for a node that has a log.
@@ -236,14 +238,21 @@ func (f *founding) rejoin(log raft.Storage) (raft.Config, error) {
 			return raft.Config{}, err
 		}
 	}
+	if f.state.Mark().Index >= state.Base.Index {
+		return config, nil
+	}
+	if _, err := f.state.Recover(); err != nil {
+		return raft.Config{}, err
+	}
 	lost := f.state.Mark().Index < state.Base.Index
 	if lost && len(config.Voters) == 1 && config.IsVoter(f.id.peer()) {
-		return raft.Config{}, fmt.Errorf("the state of this node is lost, there is no copy that its log continues, and there is no "+
-			"other node to get it from: move the data directory away and restore a saved snapshot with \"lockd snapshot restore\": %w",
-			f.state.Damaged())
+		return raft.Config{}, errors.Join(errStateLost, f.state.Damaged())
 	}
 	return config, nil
 }
+
+var errStateLost = errors.New("the state of this node is lost, there is no copy that its log continues, and no other node to get it " +
+	"from: move the data directory away, and restore a saved snapshot with \"lockd snapshot restore\"")
 
 // gather asks the others until all of them are empty and of this cluster, and returns all voters. Nobody is left out: who is
 // missing may hold the cluster's data.

@@ -113,10 +113,11 @@ func (b *backlog) clear() {
 	signal(b.room)
 }
 
+// end tells that nobody will make room any more.
 func (b *backlog) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ended, b.sets, b.bytes = true, nil, 0
+	b.ended = true
 	signal(b.room)
 }
 

@@ -72,7 +72,10 @@ func (r *Replica) flushOften(ctx context.Context) error {
 		}
 		began := time.Now()
 		err := r.flush(all)
-		switch every = r.interval(time.Since(began)); {
+		if all {
+			every = r.interval(time.Since(began))
+		}
+		switch {
 		case errors.Is(err, raft.ErrDiskFull):
 			r.log.Warn("the checkpoint waits for room on the disk", slog.Any("error", err))
 			due.Reset(fullRetry)

@@ -135,21 +135,37 @@ func load(s checkpoint.State) (*locktable.Table, checkpoint.Head, error) {
 
 // rebuild takes the kept copy for the state, if there is a good one; else the state is empty.
 func (r *Replica) rebuild() (*locktable.Table, checkpoint.Head, error) {
-	none := func(why error) (*locktable.Table, checkpoint.Head, error) {
-		r.log.Warn("the checkpoint is damaged, and there is no copy to use", slog.Any("damage", r.damage), slog.Any("copy", why))
+	table, head, err := r.takeCopy(0)
+	switch {
+	case errors.Is(err, errNoCopy):
+		r.log.Warn("the checkpoint is damaged", slog.Any("damage", r.damage), slog.Any("copy", err))
 		return locktable.NewTable(), checkpoint.Head{}, nil
+	case err == nil:
+		r.log.Warn("the checkpoint is damaged; the state is that of the kept copy, and the log has the rest",
+			slog.Any("damage", r.damage), slog.Uint64("copy", uint64(head.Index)))
 	}
+	return table, head, err
+}
+
+var errNoCopy = errors.New("there is no copy to use")
+
+// takeCopy makes the kept copy the state of the store, if there is a good one from after an entry.
+func (r *Replica) takeCopy(after raft.Index) (*locktable.Table, checkpoint.Head, error) {
 	if r.keeper == nil {
-		return none(errors.ErrUnsupported)
+		return nil, checkpoint.Head{}, errNoCopy
 	}
 	copied, err := r.keeper.Kept()
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, checkpoint.ErrBadStream) {
-		return none(err)
+		return nil, checkpoint.Head{}, fmt.Errorf("%w: %w", errNoCopy, err)
 	}
 	if err != nil {
 		return nil, checkpoint.Head{}, err
 	}
-	staged, err := r.store.Restore(copied.Mark(), copied)
+	mark := copied.Mark()
+	if mark.Index <= after {
+		return nil, checkpoint.Head{}, errors.Join(fmt.Errorf("%w: it is of entry %d", errNoCopy, mark.Index), copied.Close())
+	}
+	staged, err := r.store.Restore(mark, copied)
 	if err = errors.Join(err, copied.Close()); err != nil {
 		return nil, checkpoint.Head{}, err
 	}
@@ -159,12 +175,28 @@ func (r *Replica) rebuild() (*locktable.Table, checkpoint.Head, error) {
 	}
 	if err != nil {
 		staged.Discard()
-		return nil, head, err
+		return nil, checkpoint.Head{}, err
 	}
-	r.log.Warn("the checkpoint is damaged; the state is rebuilt from the kept copy and the log", slog.Any("damage", r.damage),
-		slog.Uint64("copy", uint64(head.Index)))
-	r.kept = copied.Mark()
+	r.kept = mark
 	return table, head, nil
+}
+
+// Recover takes the kept copy for the state, if that is newer, and reports whether it did: for a state that the log does not
+// continue. The store may have lost its latest sets without a word. It is called before anything else but Open.
+func (r *Replica) Recover() (bool, error) {
+	table, head, err := r.takeCopy(r.AppliedIndex())
+	if errors.Is(err, errNoCopy) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("replica: recover: %w", err)
+	}
+	r.log.Warn("the checkpoint is older than the log; the state is that of the kept copy", slog.Uint64("copy", uint64(head.Index)))
+	r.mu.Lock()
+	r.table, r.mark, r.cutAt = table, head.Mark, head.Index
+	r.mu.Unlock()
+	r.waits.advance(head.Index)
+	return true, nil
 }
 
 // Damaged returns what was wrong with the checkpoint at Open, nil if nothing was.
