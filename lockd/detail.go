@@ -14,11 +14,13 @@ type nodeDetail struct {
 	name   string
 	client string        // address of its client port
 	nonce  nonce         // of its cluster
+	low    bool          // its disk is nearly full
 	voters []raft.PeerID // of its cluster; none before it is founded
 }
 
 const (
 	detailVersion    = 1
+	detailLow        = 1 // a flag
 	detailAddressMax = 255
 )
 
@@ -26,7 +28,11 @@ var errBadDetail = errors.New("bad detail of a node's status")
 
 // encode returns at most tcp.MaxDetailBytes, given names and addresses within their bounds.
 func (d nodeDetail) encode() []byte {
-	b := append(make([]byte, 0, tcp.MaxDetailBytes), detailVersion)
+	flags := byte(0)
+	if d.low {
+		flags = detailLow
+	}
+	b := append(make([]byte, 0, tcp.MaxDetailBytes), detailVersion, flags)
 	b = appendShort(b, d.name)
 	b = appendShort(b, d.client)
 	b = append(b, d.nonce[:]...)
@@ -56,6 +62,7 @@ func decodeDetail(b []byte) (d nodeDetail, err error) {
 	if v := take(1)[0]; v != detailVersion {
 		return nodeDetail{}, fmt.Errorf("%w: version %d, this build knows %d", errBadDetail, v, detailVersion)
 	}
+	d.low = take(1)[0]&detailLow != 0
 	d.name = string(take(int(take(1)[0])))
 	d.client = string(take(int(take(1)[0])))
 	copy(d.nonce[:], take(len(d.nonce)))
