@@ -17,6 +17,8 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/lockd/lockd/internal/front"
 )
 
 // Defaults of Config.
@@ -48,16 +50,8 @@ type Member struct {
 	Raft string // host:port at which the others reach its Raft port
 }
 
-// Limits bound what clients may ask of a node at one time. A zero field means its default.
-type Limits struct {
-	Connections  int           // connections of clients and nodes; default 20,000
-	InFlight     int           // unanswered requests of one connection; default 1,024
-	QueueBytes   int           // bytes waiting for one connection's reader; beyond it the connection is closed. Default 4 MiB
-	HelloTimeout time.Duration // from the connection to its Hello; default 5 s
-	WriteTimeout time.Duration // for a peer that reads nothing; default 10 s
-	BodyTimeout  time.Duration // from the first byte of a frame to its last; default 10 s
-	IdleTimeout  time.Duration // without a frame; default 30 min
-}
+// Limits bound what clients and other nodes may ask of a node at one time. A zero field means its default.
+type Limits = front.Limits
 
 // Config says which node to run. The zero Config, but for DataDir or Memory, is a cluster of one node that listens on loopback.
 type Config struct {

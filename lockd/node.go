@@ -1,0 +1,311 @@
+package lockd
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/lockd/lockd/internal/checkpoint"
+	"github.com/lockd/lockd/internal/front"
+	"github.com/lockd/lockd/internal/replica"
+	"github.com/lockd/lockd/internal/tenure"
+	"github.com/lockd/lockd/internal/wire"
+	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/raft"
+	"github.com/lockd/lockd/raft/tcp"
+	"github.com/lockd/lockd/session"
+)
+
+// instrument is the name under which spans are made.
+const instrument = "github.com/lockd/lockd/lockd"
+
+// member is the raft.Node, which is known only after its users have been made.
+type member struct{ *raft.Node }
+
+// node is a Server while it runs: its parts, in the order in which they come into being.
+type node struct {
+	config  *Config
+	log     *slog.Logger
+	boot    uint64
+	started time.Time
+	fail    context.CancelCauseFunc // ends the life of the node
+
+	home  home
+	id    identity
+	store checkpoint.Store
+	state *replica.Replica
+
+	client, http net.Listener
+
+	tenure    *tenure.Tenure
+	front     *front.Front
+	directory *directory
+	raft      member
+	standing  standing
+	disk      disk
+	joined    chan struct{} // closed when all of the above are there
+
+	mu        sync.Mutex // guards the fields below
+	addresses Addresses
+}
+
+func newNode(c *Config, fail context.CancelCauseFunc) *node {
+	n := &node{config: c, log: c.Logger, boot: random64(), started: time.Now(), fail: fail, joined: make(chan struct{})}
+	n.standing.init()
+	n.disk = disk{n: n, free: func() (uint64, error) { return checkpoint.FreeSpace(c.DataDir) }}
+	return n
+}
+
+// open opens what the node remembers, and listens for clients, so that the others can be told where.
+func (n *node) open(ctx context.Context) (err error) {
+	if n.home, err = openHome(n.config); err != nil {
+		return err
+	}
+	if n.id, err = identify(n.home, n.config); err != nil {
+		return err
+	}
+	if n.store, err = n.home.openStore(n.log); err != nil {
+		return err
+	}
+	n.state, err = replica.Open(replica.Options{Store: n.store, Logger: n.log, Applied: n.applied, Installed: n.installed})
+	if err != nil {
+		return err
+	}
+	if n.client, err = n.config.Listen(ctx, n.config.ListenClient); err != nil {
+		return fmt.Errorf("listen on the client port: %w", err)
+	}
+	if n.config.ListenHTTP != Off {
+		if n.http, err = n.config.Listen(ctx, n.config.ListenHTTP); err != nil {
+			return fmt.Errorf("listen on the HTTP port: %w", err)
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.addresses.Client = n.client.Addr().String()
+	if n.http != nil {
+		n.addresses.HTTP = n.http.Addr().String()
+	}
+	return nil
+}
+
+func openHome(c *Config) (home, error) {
+	if !c.Memory {
+		return openDataDir(c.DataDir)
+	}
+	return cmp.Or(c.Disk, &MemoryDisk{}).home.open()
+}
+
+// close closes what open has opened.
+func (n *node) close() error {
+	var err error
+	for _, l := range []net.Listener{n.client, n.http} {
+		if l != nil {
+			if e := l.Close(); !errors.Is(e, net.ErrClosed) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	if n.store != nil {
+		err = errors.Join(err, n.store.Close())
+	}
+	if n.home != nil {
+		err = errors.Join(err, n.home.close())
+	}
+	return err
+}
+
+// join brings the node into its cluster and starts raft. It blocks while nodes are missing that the cluster cannot begin without.
+func (n *node) join(ctx context.Context) error {
+	f := founding{
+		config: n.config, home: n.home, id: n.id, state: n.state, client: n.advertised(), log: n.log,
+		transport: tcp.Options{
+			Boot: n.boot, Seed: n.boot, Dial: n.config.Dial, TLS: n.config.RaftTLS, Logger: n.log,
+			Events: tcp.Events{Clone: n.sawClone, Refused: n.refused},
+		},
+	}
+	in, err := f.run(ctx)
+	if err != nil {
+		return err
+	}
+	n.id = in.id
+	if err := n.assemble(in); err != nil {
+		return errors.Join(err, in.close())
+	}
+	id := n.id.peer()
+	n.raft.Node, err = raft.Start(raft.NodeOptions{
+		Core: raft.Options{
+			ID: id, Seed: uint64(id.Node) ^ id.Incarnation ^ n.boot,
+			Heartbeat: n.config.Heartbeat, ElectionTimeout: n.config.ElectionTimeout,
+		},
+		Storage: in.log, Transport: in.transport, Machine: n.state,
+		Events: raft.Events{Standing: n.stands, Slow: n.slow, Snapshot: n.snapshot},
+	})
+	if err != nil {
+		return errors.Join(err, in.close())
+	}
+	n.mu.Lock()
+	n.addresses.Raft = in.transport.Addr().String()
+	n.mu.Unlock()
+	close(n.joined)
+	return nil
+}
+
+// assemble makes the parts that raft drives.
+func (n *node) assemble(in *founded) (err error) {
+	n.tenure = tenure.New(tenure.Options{
+		Raft: &n.raft, State: n.state, Logger: n.log,
+		Answer: func(clock time.Duration, answers []session.Answer) { n.front.Answers(clock, answers) },
+	})
+	self := wire.Node{ID: uint64(n.id.ID), Name: n.id.Name, Address: n.advertised(), Voter: true}
+	n.directory = newDirectory(in.transport, self, func() { n.front.Announce() })
+	n.directory.setConfig(raft.Config{Voters: in.voters})
+	n.disk.report(in)
+	n.front, err = front.New(front.Options{
+		Listener: wrapTLS(n.client, n.config.ClientTLS), Dial: n.dialPeer, Cluster: n.cluster,
+		Self: self, Peer: n.id.peer(), Boot: n.boot, Agent: agent(),
+		State: n.state, Raft: &n.raft, Tenure: n.tenure, Nodes: n.directory.nodes, Grow: n.disk.grow,
+		Limits: n.config.Limits, Logger: n.log, Tracer: n.tracer(),
+	})
+	return err
+}
+
+// applied and installed follow the state. They are called from raft's start on, when all parts are there.
+func (n *node) applied(a replica.Applied) {
+	n.tenure.Applied(a)
+	n.front.Applied(a)
+}
+
+func (n *node) installed() { n.front.Installed() }
+
+// stands is told first to who must not serve any more.
+func (n *node) stands(s raft.Standing) {
+	n.tenure.Standing(s)
+	n.front.Standing(s)
+	n.standing.set(s)
+}
+
+func (n *node) slow(took time.Duration) {
+	n.log.Warn("the disk was slow to store the log", slog.Duration("took", took))
+}
+
+func (n *node) snapshot(peer raft.PeerID, sent bool, err error) {
+	switch name := n.nameOf(peer); {
+	case err != nil:
+		n.log.Warn("a snapshot was not transferred; it is tried again", slog.String("node", name), slog.Bool("sent", sent), slog.Any("error", err))
+	case sent:
+		n.log.Info("a snapshot was sent", slog.String("to", name))
+	default:
+		n.log.Info("a snapshot was received", slog.String("from", name))
+	}
+}
+
+// sawClone hears that another node is run twice.
+func (n *node) sawClone(c tcp.Clone) {
+	n.log.Error("two processes run with copies of one data directory; the newer one was refused", slog.String("node", n.nameOf(c.Peer)),
+		slog.String("remote", c.Remote))
+}
+
+// refused hears that another node holds this one for a copy: both would vote.
+func (n *node) refused(r tcp.RefusedError) {
+	if r.Code == tcp.CodeClone {
+		n.fail(fmt.Errorf("%w: %w", ErrClone, &r))
+	}
+}
+
+// dialPeer connects to the client port of another node.
+func (n *node) dialPeer(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := n.config.Dial(ctx, address)
+	if err != nil || n.config.PeerTLS == nil {
+		return conn, err
+	}
+	c := n.config.PeerTLS.Clone()
+	if c.ServerName == "" {
+		c.ServerName, _, _ = net.SplitHostPort(address) // has been checked by the dial
+	}
+	secured := tls.Client(conn, c)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secured, nil
+}
+
+func wrapTLS(l net.Listener, c *tls.Config) net.Listener {
+	if c == nil {
+		return l
+	}
+	return tls.NewListener(l, c)
+}
+
+func (n *node) tracer() trace.Tracer {
+	if n.config.TracerProvider == nil {
+		return noop.NewTracerProvider().Tracer(instrument)
+	}
+	return n.config.TracerProvider.Tracer(instrument)
+}
+
+// cluster returns what clients compare when they come again.
+func (n *node) cluster() (cluster, incarnation [16]byte) {
+	n.state.View(func(t *locktable.Table) { incarnation, _ = t.Incarnation() })
+	return n.id.cluster(), incarnation
+}
+
+func (n *node) advertised() string { return cmp.Or(n.config.AdvertiseClient, n.client.Addr().String()) }
+
+func (n *node) listens() Addresses {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.addresses
+}
+
+// nameOf returns the name of a node, for people.
+func (n *node) nameOf(id raft.PeerID) string {
+	if id.IsZero() {
+		return ""
+	}
+	for _, m := range n.config.InitialCluster {
+		if nodeIDOf(n.config.ClusterName, m.Name) == id.Node {
+			return m.Name
+		}
+	}
+	if id.Node == nodeIDOf(n.config.ClusterName, n.config.Name) {
+		return n.config.Name
+	}
+	return id.String()
+}
+
+// version is that of the program's main module, as its build tells.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+func agent() string { return "lockd/" + version() }
+
+func (n *node) save(ctx context.Context, w io.Writer) error {
+	if !n.hasJoined() {
+		return errJoining
+	}
+	_, err := n.state.Save(ctx, w)
+	return err
+}
+
+// admin is the HTTP port.
+func (n *node) admin() http.Handler {
+	return newAdmin(adminOptions{
+		Metrics: n.config.Metrics, Pprof: n.config.Pprof, Status: n.status, Ready: n.ready, Save: n.save, Logger: n.log,
+	})
+}

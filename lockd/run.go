@@ -1,0 +1,146 @@
+package lockd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/lockd/lockd/raft"
+)
+
+// parts are goroutines that end together. One that ends before it is told to ends the node.
+type parts struct {
+	wg   sync.WaitGroup
+	fail context.CancelCauseFunc
+}
+
+func (p *parts) run(ctx context.Context, what string, f func(ctx context.Context) error) {
+	p.wg.Go(func() {
+		err := f(ctx)
+		switch {
+		case err != nil:
+			p.fail(fmt.Errorf("%s: %w", what, err))
+		case ctx.Err() == nil:
+			p.fail(fmt.Errorf("%s has ended by itself", what))
+		}
+	})
+}
+
+// run is the life of the node. It returns nil when ctx has ended and the node has stopped gracefully.
+func (n *node) run(ctx, life context.Context) (err error) {
+	defer func() {
+		n.fail(nil) // nothing outlives it
+		err = errors.Join(err, n.close())
+	}()
+	if err := n.open(ctx); err != nil {
+		return err
+	}
+	serving := &parts{fail: n.fail}
+	defer serving.wg.Wait()
+	serve, stop := context.WithCancel(life)
+	defer stop()
+	if n.http != nil {
+		serving.run(serve, "the HTTP port", func(ctx context.Context) error { return serveAdmin(ctx, n.http, n.admin(), n.log) })
+	}
+	joining, cancel := context.WithCancelCause(life)
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
+	switch err := n.join(joining); {
+	case life.Err() != nil:
+		return context.Cause(life)
+	case ctx.Err() != nil:
+		n.log.Info("stopped before the cluster was complete")
+		return nil
+	case err != nil:
+		return err
+	}
+	return n.serve(ctx, life, serve, serving, stop)
+}
+
+// serve runs until ctx or the life of the node ends, and then stops what runs in the order in which it depends on each other.
+func (n *node) serve(ctx, life, serve context.Context, serving *parts, stop context.CancelFunc) error {
+	keeping := &parts{fail: n.fail}
+	keep, stopKeeping := context.WithCancel(context.WithoutCancel(life))
+	defer stopKeeping()
+	keeping.run(keep, "the state", n.state.Run)
+	serving.run(serve, "the leader's work", n.tenure.Run)
+	serving.run(serve, "the client port", n.front.Run)
+	serving.run(serve, "the directory of nodes", n.directory.run)
+	serving.run(serve, "the watch of the disk", n.disk.run)
+	serving.run(serve, "the watch of the cluster", n.follow)
+	serving.wg.Go(func() { n.awaitReady(serve) })
+	serving.wg.Go(func() { n.awaitFailure(serve) })
+
+	select {
+	case <-life.Done():
+	case <-ctx.Done():
+		n.retire(life)
+	}
+	err := context.Cause(life)
+	stop()
+	serving.wg.Wait()
+	closed := n.raft.Close() // before the store: nothing may be sent or applied once it is closed
+	stopKeeping()
+	keeping.wg.Wait()
+	if err == nil {
+		err = errors.Join(context.Cause(life), closed)
+	}
+	n.log.Info("stopped", slog.Bool("gracefully", err == nil))
+	return err
+}
+
+// retire hands over and lets the clients go, within the time there is for it.
+func (n *node) retire(life context.Context) {
+	n.log.Info("stopping")
+	ctx, cancel := context.WithTimeoutCause(life, n.config.DrainTimeout, errDrainTimeout)
+	defer cancel()
+	n.handOver(ctx)
+	if err := n.front.Drain(ctx); err != nil {
+		n.log.Warn("not every client has gone in peace", slog.Any("error", err))
+	}
+}
+
+var errDrainTimeout = errors.New("the time for a graceful stop is over")
+
+// handOver gives leadership to another node, and waits until that has it. Clients then miss a round trip instead of an election.
+func (n *node) handOver(ctx context.Context) {
+	if n.standing.now().Role != raft.Leader || n.alone() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*n.config.ElectionTimeout)
+	defer cancel()
+	if err := n.raft.Transfer(ctx, raft.PeerID{}); err != nil {
+		n.log.Warn("could not hand over leadership", slog.Any("error", err))
+		return
+	}
+	err := n.standing.wait(ctx, func(s raft.Standing) bool { return s.Role != raft.Leader && !s.Leader.IsZero() })
+	if err != nil {
+		n.log.Warn("nobody has taken over leadership", slog.Any("error", err))
+	}
+}
+
+func (n *node) alone() bool { return n.id.alone() }
+
+// awaitReady tells when the node serves: it knows a leader, and has applied what that had committed.
+func (n *node) awaitReady(ctx context.Context) {
+	if _, err := n.raft.Read(ctx); err != nil {
+		return // awaitFailure tells why
+	}
+	a := n.listens()
+	n.log.Info("serving", slog.String("node", n.config.Name), slog.String("client", a.Client), slog.String("raft", a.Raft),
+		slog.String("http", a.HTTP))
+	if n.config.Ready != nil {
+		n.config.Ready(a)
+	}
+}
+
+// awaitFailure ends the node with its raft.
+func (n *node) awaitFailure(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-n.raft.Done():
+		n.fail(n.raft.Err())
+	}
+}
