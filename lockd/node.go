@@ -101,10 +101,14 @@ func (n *node) open(ctx context.Context) (err error) {
 }
 
 func openHome(c *Config) (home, error) {
-	if !c.Memory {
-		return openDataDir(c.DataDir)
+	if c.Memory {
+		return cmp.Or(c.Disk, &MemoryDisk{}).home.open()
 	}
-	return cmp.Or(c.Disk, &MemoryDisk{}).home.open()
+	dir, err := openDataDir(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	return dir, nil
 }
 
 // close closes what open has opened.
