@@ -166,6 +166,9 @@ func (f *founding) begun(voters []raft.Peer) (raft.Storage, error) {
 
 // found begins the cluster's history. Its first entry is no entry of a log: it is in the state that every node gets.
 func (f *founding) found(log raft.Storage, voters []raft.Peer) error {
+	if r := f.id.Restored; r != nil && f.state.AppliedIndex() < r.Index {
+		return errors.Join(errors.New("the restored state is gone: move the data directory away and restore the snapshot again"), f.state.Damaged())
+	}
 	begin, err := f.incarnation(time.Now())
 	if err != nil {
 		return err

@@ -170,9 +170,19 @@ func (r *reader) footer() error {
 
 // Verify reads a stream to its end and returns its head. An error wraps ErrBadStream.
 func Verify(r io.Reader) (Head, error) {
+	return ReadStream(r, func(Head) error { return nil }, func(Record) error { return nil })
+}
+
+// ReadStream reads a stream to its end. It calls begin with the head, and then add with every record, in the order of the keys; add
+// may keep nothing of it. Only when ReadStream has returned no error were they those of a whole state. Errors of begin and add are
+// returned as they are, all others wrap ErrBadStream.
+func ReadStream(r io.Reader, begin func(Head) error, add func(Record) error) (Head, error) {
 	s, err := newReader(r)
 	if err != nil {
 		return Head{}, err
 	}
-	return s.head, s.records(func(Record) error { return nil })
+	if err := begin(s.head); err != nil {
+		return s.head, err
+	}
+	return s.head, s.records(add)
 }
