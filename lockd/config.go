@@ -107,21 +107,24 @@ type Addresses struct {
 // Validate reports everything that is wrong with c, one error for each, or nil. New calls it.
 func (c *Config) Validate() error {
 	f := c.filled()
-	errs := []error{checkName("Name", f.Name), checkName("ClusterName", f.ClusterName), f.checkStorage(), f.checkMembers()}
+	errs := []error{
+		checkName("Name", f.Name), checkName("ClusterName", f.ClusterName), f.checkStorage(), f.checkMembers(), checkClasses(f.LockClasses),
+	}
 	errs = append(errs, checkAddress("ListenClient", f.ListenClient), checkAddress("ListenRaft", f.ListenRaft))
 	if f.ListenHTTP != Off {
 		errs = append(errs, checkAddress("ListenHTTP", f.ListenHTTP))
 	}
-	for name, address := range map[string]string{"AdvertiseClient": f.AdvertiseClient, "AdvertiseRaft": f.AdvertiseRaft} {
-		if address != "" {
-			errs = append(errs, checkAddress(name, address))
-		}
+	if f.AdvertiseClient != "" {
+		errs = append(errs, checkAddress("AdvertiseClient", f.AdvertiseClient))
+	}
+	if f.AdvertiseRaft != "" {
+		errs = append(errs, checkAddress("AdvertiseRaft", f.AdvertiseRaft))
 	}
 	if f.ElectionTimeout < 5*f.Heartbeat {
 		errs = append(errs, fmt.Errorf("ElectionTimeout %v is less than five times Heartbeat %v", f.ElectionTimeout, f.Heartbeat))
 	}
 	if f.Heartbeat < 0 || f.DrainTimeout < 0 {
-		errs = append(errs, errors.New("Heartbeat and DrainTimeout must not be negative"))
+		errs = append(errs, errors.New("negative Heartbeat or DrainTimeout"))
 	}
 	if f.TokenFloor > tokenMax {
 		errs = append(errs, fmt.Errorf("TokenFloor %d is above %d", f.TokenFloor, uint64(tokenMax)))
@@ -169,7 +172,7 @@ func (c *Config) checkStorage() error {
 	case !c.Memory && c.DataDir == "":
 		return errors.New("DataDir is missing; set Memory for a node that keeps nothing")
 	case c.Disk != nil && !c.Memory:
-		return errors.New("Disk is for Memory only")
+		return errors.New("without Memory there is no use for Disk")
 	}
 	return nil
 }
@@ -197,7 +200,7 @@ func (c *Config) checkMembers() error {
 		addresses[m.Raft] = m.Name
 	}
 	if !slices.ContainsFunc(list, func(m Member) bool { return m.Name == c.Name }) {
-		return fmt.Errorf("Name %q is not in InitialCluster; it must be one of its names", c.Name)
+		return fmt.Errorf("the name of this node, %q, is not in InitialCluster", c.Name)
 	}
 	return nil
 }

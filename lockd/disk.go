@@ -96,7 +96,7 @@ func (d *disk) others(ctx context.Context, low bool) error {
 	}
 	status, _, err := d.n.raft.Status(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // a node that has stopped; others tell why
+		return nil // it has stopped, and others tell why
 	}
 	ctx, cancel := context.WithTimeout(ctx, diskEvery)
 	defer cancel()

@@ -38,6 +38,7 @@ type member struct{ *raft.Node }
 type node struct {
 	config  *Config
 	log     *slog.Logger
+	metrics *metrics
 	boot    uint64
 	started time.Time
 	fail    context.CancelCauseFunc // ends the life of the node
@@ -70,6 +71,9 @@ func newNode(c *Config, fail context.CancelCauseFunc) *node {
 
 // open opens what the node remembers, and listens for clients, so that the others can be told where.
 func (n *node) open(ctx context.Context) (err error) {
+	if n.metrics, err = newMetrics(n.config.MeterProvider, n.config.LockClasses); err != nil {
+		return err
+	}
 	if n.home, err = openHome(n.config); err != nil {
 		return err
 	}
@@ -79,7 +83,9 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.store, err = n.home.openStore(n.log); err != nil {
 		return err
 	}
-	n.state, err = replica.Open(replica.Options{Store: n.store, Logger: n.log, Applied: n.applied, Installed: n.installed})
+	n.state, err = replica.Open(replica.Options{
+		Store: n.store, Logger: n.log, Events: n.metrics.replicaEvents(), Applied: n.applied, Installed: n.installed,
+	})
 	if err != nil {
 		return err
 	}
@@ -153,7 +159,7 @@ func (n *node) join(ctx context.Context) error {
 			ID: id, Seed: uint64(id.Node) ^ id.Incarnation ^ n.boot,
 			Heartbeat: n.config.Heartbeat, ElectionTimeout: n.config.ElectionTimeout,
 		},
-		Storage: in.log, Transport: in.transport, Machine: n.state,
+		Storage: n.metrics.storage(in.log), Transport: in.transport, Machine: n.state,
 		Events: raft.Events{Standing: n.stands, Slow: n.slow, Snapshot: n.snapshot},
 	})
 	if err != nil {
@@ -169,7 +175,7 @@ func (n *node) join(ctx context.Context) error {
 // assemble makes the parts that raft drives.
 func (n *node) assemble(in *founded) (err error) {
 	n.tenure = tenure.New(tenure.Options{
-		Raft: &n.raft, State: n.state, Logger: n.log,
+		Raft: &n.raft, State: n.state, Logger: n.log, Events: n.metrics.tenureEvents(),
 		Answer: func(clock time.Duration, answers []session.Answer) { n.front.Answers(clock, answers) },
 	})
 	self := wire.Node{ID: uint64(n.id.ID), Name: n.id.Name, Address: n.advertised(), Voter: true}
@@ -180,7 +186,7 @@ func (n *node) assemble(in *founded) (err error) {
 		Listener: wrapTLS(n.client, n.config.ClientTLS), Dial: n.dialPeer, Cluster: n.cluster,
 		Self: self, Peer: n.id.peer(), Boot: n.boot, Agent: agent(),
 		State: n.state, Raft: &n.raft, Tenure: n.tenure, Nodes: n.directory.nodes, Grow: n.disk.grow,
-		Limits: n.config.Limits, Logger: n.log, Tracer: n.tracer(),
+		Limits: n.config.Limits, Logger: n.log, Tracer: n.tracer(), Events: n.metrics.frontEvents(),
 	})
 	return err
 }
@@ -189,6 +195,7 @@ func (n *node) assemble(in *founded) (err error) {
 func (n *node) applied(a replica.Applied) {
 	n.tenure.Applied(a)
 	n.front.Applied(a)
+	n.metrics.applied(a)
 }
 
 func (n *node) installed() { n.front.Installed() }
@@ -197,14 +204,17 @@ func (n *node) installed() { n.front.Installed() }
 func (n *node) stands(s raft.Standing) {
 	n.tenure.Standing(s)
 	n.front.Standing(s)
+	n.metrics.standing(s)
 	n.standing.set(s)
 }
 
 func (n *node) slow(took time.Duration) {
+	n.metrics.slowWrite()
 	n.log.Warn("the disk was slow to store the log", slog.Duration("took", took))
 }
 
 func (n *node) snapshot(peer raft.PeerID, sent bool, err error) {
+	n.metrics.snapshot(sent, err)
 	switch name := n.nameOf(peer); {
 	case err != nil:
 		n.log.Warn("a snapshot was not transferred; it is tried again", slog.String("node", name), slog.Bool("sent", sent), slog.Any("error", err))

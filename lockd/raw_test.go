@@ -72,9 +72,9 @@ func (c *raw) read(within time.Duration) (wire.Message, error) {
 }
 
 // ask sends a request and returns its answer: a *wire.Reply, a *wire.Failure or a reading's answer.
-func (c *raw) ask(make func(id uint64) wire.Message) (wire.Message, error) {
+func (c *raw) ask(request func(id uint64) wire.Message) (wire.Message, error) {
 	c.id++
-	if err := c.send(make(c.id)); err != nil {
+	if err := c.send(request(c.id)); err != nil {
 		return nil, err
 	}
 	for {
@@ -99,9 +99,9 @@ func (c *raw) ask(make func(id uint64) wire.Message) (wire.Message, error) {
 }
 
 // command wants the log's answer.
-func (c *raw) command(make func(id uint64) wire.Message) *wire.Reply {
+func (c *raw) command(request func(id uint64) wire.Message) *wire.Reply {
 	c.t.Helper()
-	m, err := c.ask(make)
+	m, err := c.ask(request)
 	if err != nil {
 		c.t.Fatal(err)
 	}

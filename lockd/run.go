@@ -61,6 +61,10 @@ func (n *node) run(ctx, life context.Context) (err error) {
 
 // serve runs until ctx or the life of the node ends, and then stops what runs in the order in which it depends on each other.
 func (n *node) serve(ctx, life, serve context.Context, serving *parts, stop context.CancelFunc) error {
+	unobserve, err := n.observe()
+	if err != nil {
+		return errors.Join(err, n.raft.Close())
+	}
 	keeping := &parts{fail: n.fail}
 	keep, stopKeeping := context.WithCancel(context.WithoutCancel(life))
 	defer stopKeeping()
@@ -78,7 +82,7 @@ func (n *node) serve(ctx, life, serve context.Context, serving *parts, stop cont
 	case <-ctx.Done():
 		n.retire(life)
 	}
-	err := context.Cause(life)
+	err = errors.Join(context.Cause(life), unobserve())
 	stop()
 	serving.wg.Wait()
 	closed := n.raft.Close() // before the store: nothing may be sent or applied once it is closed
@@ -89,6 +93,15 @@ func (n *node) serve(ctx, life, serve context.Context, serving *parts, stop cont
 	}
 	n.log.Info("stopped", slog.Bool("gracefully", err == nil))
 	return err
+}
+
+// observe shows the node's gauges until the function that it returns is called.
+func (n *node) observe() (stop func() error, err error) {
+	o := observed{Table: n.state.View, Status: n.raft.Status, Name: n.nameOf}
+	if !n.config.Memory {
+		o.Free = n.disk.free
+	}
+	return n.metrics.observe(o)
 }
 
 // retire hands over and lets the clients go, within the time there is for it.

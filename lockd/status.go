@@ -53,6 +53,7 @@ func (n *node) status(ctx context.Context) (NodeStatus, error) {
 		incarnation, _ := t.Incarnation()
 		s.Incarnation, s.Clock = fmt.Sprintf("%x", incarnation), t.Clock().String()
 		s.Locks, s.Sessions, _ = t.Len()
+		s.Holds, s.Waiters = t.Totals()
 	})
 	return s, nil
 }

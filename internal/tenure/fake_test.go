@@ -30,7 +30,7 @@ type world struct {
 	refuse    error         // of proposals
 	silent    bool          // reads are not answered
 	readDelay time.Duration // of each read
-	viewDelay time.Duration // of the next View
+	viewDelay time.Duration // of each View
 	asked     []raft.Proposal
 	askedAt   []time.Duration
 	reads     int
@@ -137,7 +137,13 @@ func (w *world) Read(ctx context.Context) (raft.Index, error) {
 		<-ctx.Done()
 		return 0, context.Cause(ctx)
 	}
-	time.Sleep(delay)
+	late := time.NewTimer(delay)
+	defer late.Stop()
+	select {
+	case <-late.C:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
 	w.tableMu.RLock()
 	defer w.tableMu.RUnlock()
 	return w.index, nil
@@ -155,12 +161,8 @@ func (w *world) Transfer(context.Context, raft.PeerID) error {
 }
 
 func (w *world) View(f func(*locktable.Table)) {
-	delay := get(w, func() time.Duration {
-		d := w.viewDelay
-		w.viewDelay = 0
-		return d
-	})
-	time.Sleep(delay)
+	late := time.NewTimer(get(w, func() time.Duration { return w.viewDelay }))
+	<-late.C
 	w.tableMu.RLock()
 	defer w.tableMu.RUnlock()
 	f(w.table)
@@ -173,8 +175,8 @@ func (w *world) answer(clock time.Duration, answers []session.Answer) {
 	})
 }
 
-// open opens a session through the Tenure.
-func (w *world) open(n uint64, ttl, grace time.Duration) session.Life {
+// open opens a session of the usual TTL through the Tenure.
+func (w *world) open(n uint64, grace time.Duration) session.Life {
 	w.t.Helper()
 	var id session.ID
 	binary.BigEndian.PutUint64(id[:], n)
@@ -200,6 +202,7 @@ func (w *world) endsAt(life session.Life, most time.Duration) time.Duration {
 			w.t.Fatalf("the session lives after %v", w.since())
 		}
 		time.Sleep(5 * time.Millisecond)
+		synctest.Wait()
 	}
 	return w.since()
 }
