@@ -120,7 +120,7 @@ func TestStallIsNotCounted(t *testing.T) {
 		life := w.open(1, 0)
 		const stall = 30 * time.Second
 		w.set(func() { w.viewDelay = stall })
-		time.Sleep(session.TurnMax) // the next turn has begun
+		time.Sleep(session.TurnMax + time.Millisecond) // the next turn has begun
 		w.set(func() { w.viewDelay = 0 })
 		ended := w.endsAt(life, stall+2*ttl)
 		if least := stall + ttl - session.StallMax - session.TurnMax; ended < least {
