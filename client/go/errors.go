@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/lockd/lockd/internal/wire"
 )
 
 // The errors of this package, to be compared with errors.Is. All but ErrStop come inside an *Error, or as the cause of a context.
@@ -74,3 +76,84 @@ func (e *Error) Error() string {
 
 // Unwrap returns the reason.
 func (e *Error) Unwrap() error { return e.Err }
+
+// reason is the sentinel of a code.
+func reason(code wire.Code) error {
+	switch code {
+	case wire.Held, wire.TimedOut:
+		return ErrNotAcquired
+	case wire.NotHeld, wire.Gone:
+		return ErrNotHeld
+	case wire.AlreadyHeld:
+		return ErrAlreadyHeld
+	case wire.WrongKind:
+		return ErrWrongKind
+	case wire.SessionUnknown:
+		return ErrSessionExpired
+	case wire.Invalid, wire.Malformed, wire.TooLarge, wire.TooManyHolds, wire.TooManyWaits, wire.TooManyHere:
+		return ErrInvalid
+	case wire.TooManyWaiters, wire.Overloaded:
+		return ErrOverloaded
+	case wire.VersionMismatch, wire.Unsupported:
+		return ErrVersion
+	case wire.Unauthenticated:
+		return ErrUnauthenticated
+	case wire.Forbidden:
+		return ErrForbidden
+	case wire.DiskFull:
+		return ErrDiskFull
+	case wire.OK, wire.Granted, wire.Reentered, wire.Queued, wire.Cancelled, wire.StaleSeq, wire.WindowFull, wire.Embargo,
+		wire.WrongCluster, wire.NoLeader, wire.Interrupted, wire.ShuttingDown, wire.OutOfStep, wire.TooSlow:
+	}
+	return ErrUnavailable
+}
+
+// told is the error of a code, with the words of who said it.
+func told(code wire.Code, text string) error {
+	sentinel := reason(code)
+	if text == "" {
+		text = advice(code)
+	}
+	if text == "" {
+		return sentinel
+	}
+	return fmt.Errorf("%w: %s", sentinel, text)
+}
+
+// advice says more than the sentinel, and what may help.
+func advice(code wire.Code) string {
+	switch code { //nolint:exhaustive // the others need no more words than their sentinel has
+	case wire.Embargo:
+		return "after a restore nothing is granted until every session of the old cluster must have expired"
+	case wire.TooManyHolds, wire.TooManyWaits:
+		return code.String() + " of this session: use another one (NewSession)"
+	case wire.TooManyHere:
+		return code.String() + ": use another session for some of them"
+	case wire.TooManyWaiters:
+		return code.String() + " of the lock"
+	case wire.WrongCluster, wire.NoLeader, wire.Interrupted, wire.ShuttingDown, wire.StaleSeq, wire.WindowFull:
+		return code.String()
+	default:
+		return ""
+	}
+}
+
+// refusal is the error of a Goodbye.
+func refusal(bye *wire.Goodbye, endpoint string) *Error {
+	return &Error{Code: uint16(bye.Code), Op: "connect", Endpoint: endpoint, Known: true, Err: told(bye.Code, bye.Text)}
+}
+
+// failure is the error of a Failure.
+func failure(f *wire.Failure, endpoint string) *Error {
+	return &Error{Code: uint16(f.Code), Endpoint: endpoint, Known: f.Known, RetryAfter: f.Wait, Err: told(f.Code, f.Text)}
+}
+
+// joined is an error that is both, and reads so.
+func joined(first, second error) error { return fmt.Errorf("%w: %w", first, second) }
+
+// of completes an error with what was asked for.
+func (e *Error) of(op, name string) *Error {
+	full := *e
+	full.Op, full.Name = op, name
+	return &full
+}

@@ -2,11 +2,36 @@ package client
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/lockd/lockd/internal/machine"
 )
 
 // Lock is a hold. It is safe for concurrent use.
-type Lock struct{}
+type Lock struct {
+	session *Session
+	life    *life
+	call    machine.CallID
+	seq     uint64 // of the request that acquired it
+
+	names    []string
+	token    uint64
+	floor    uint64
+	previous Previous
+	behind   int
+	granted  time.Time
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	ended  atomic.Bool
+
+	mu      sync.Mutex // guards release
+	release *call      // nil before Unlock
+}
 
 // Previous tells how the hold before a grant ended. After HowExpired and HowBroken its holder may have left things half done.
 type Previous struct {
@@ -14,74 +39,176 @@ type Previous struct {
 	Token uint64
 }
 
-// Lock waits until it holds the lock, first come first served, or until ctx ends; ctx does not bound the hold.
-//
-// Errors: ErrNotAcquired (MaxWait passed), ErrAlreadyHeld, ErrWrongKind, ErrInvalid, ErrClosed, and the cause of ctx with
-// ErrUnavailable if no node was reached.
-func (c *Client) Lock(ctx context.Context, name string, opts ...Option) (*Lock, error) {
-	return nil, ErrClosed
+// newLock returns the hold that a call was granted.
+func newLock(s *Session, q *call, g grant) *Lock {
+	out := &g.outcome
+	l := &Lock{
+		session: s, life: q.life, call: q.id, seq: q.seq, names: q.request.names, token: out.Token, floor: out.Floor,
+		previous: Previous{How: How(out.Previous.How), Token: out.Previous.Token}, behind: int(out.Behind), granted: time.Now(),
+	}
+	mine := held{token: l.token, owner: q.request.owner, session: s}
+	ctx, cancel := context.WithCancelCause(mine.within(q.values))
+	l.ctx, l.cancel = &checked{Context: ctx, err: l.Err}, cancel
+	return l
 }
 
-// TryLock returns ErrNotAcquired at once when others hold the lock or wait for it.
-func (c *Client) TryLock(ctx context.Context, name string, opts ...Option) (*Lock, error) {
-	return nil, ErrClosed
+// held is what a context knows of the hold that it belongs to.
+type held struct {
+	token   uint64
+	owner   uint64
+	session *Session
 }
 
-// LockAll waits until it holds all of the names, at most 64 distinct ones: all or nothing, with one token, without holding any of
-// them while it waits.
-func (c *Client) LockAll(ctx context.Context, names []string, opts ...Option) (*Lock, error) {
-	return nil, ErrClosed
+type heldKey struct{}
+
+// within returns a context with the values of ctx, without its end, that belongs to the hold.
+func (h held) within(ctx context.Context) context.Context {
+	return context.WithValue(context.WithoutCancel(ctx), heldKey{}, h)
 }
 
-// TryLockAll is LockAll without waiting.
-func (c *Client) TryLockAll(ctx context.Context, names []string, opts ...Option) (*Lock, error) {
-	return nil, ErrClosed
+// TokenFrom returns the token of the innermost lock or lease whose Context ctx comes from.
+func TokenFrom(ctx context.Context) (token uint64, ok bool) {
+	h, ok := ctx.Value(heldKey{}).(held)
+	return h.token, ok
 }
 
-// WithLock runs fn under the lock. Its ctx is the lock's: it ends when the lock may be lost or the caller's ctx ends.
-// The error of fn and that of Unlock are joined; when the lock was lost meanwhile, the error is ErrLockLost.
-func (c *Client) WithLock(ctx context.Context, name string, fn func(context.Context, *Lock) error, opts ...Option) error {
-	return ErrClosed
+// checked is the context of a hold. Its Err looks at the clock, so that a process that was stopped sees the loss at once.
+type checked struct {
+	context.Context
+	err func() error
+}
+
+// Err returns why the context has ended, or nil.
+func (c *checked) Err() error {
+	if c.err() == nil {
+		return nil
+	}
+	return c.Context.Err()
 }
 
 // Name returns the name, of several the first.
-func (l *Lock) Name() string { return "" }
+func (l *Lock) Name() string { return l.names[0] }
 
 // Names returns all names.
-func (l *Lock) Names() []string { return nil }
+func (l *Lock) Names() []string { return slices.Clone(l.names) }
 
 // Token returns the fencing token: it rises with every grant in the cluster.
-func (l *Lock) Token() uint64 { return 0 }
+func (l *Lock) Token() uint64 { return l.token }
 
 // Floor returns the token of the last exclusive grant, of an exclusive lock its own: a resource refuses what is below the
 // highest floor it has seen.
-func (l *Lock) Floor() uint64 { return 0 }
+func (l *Lock) Floor() uint64 { return l.floor }
 
 // Context ends when the lock may be lost, or is unlocked. Its cause is ErrReleased, or an ErrLockLost such as ErrSessionExpired.
 // It has the values of the context that the lock was asked for with, not its deadline, and marks calls made with it as the owner's.
-func (l *Lock) Context() context.Context { return nil }
+func (l *Lock) Context() context.Context { return l.ctx }
 
 // Err returns nil while the lock is held, by the clock at this moment, else why not.
-func (l *Lock) Err() error { return nil }
+func (l *Lock) Err() error {
+	if !l.ended.Load() && int64(l.session.c.clock.real()) >= l.life.until.Load() {
+		l.end(ErrSessionExpired)
+	}
+	if l.ended.Load() {
+		return l.cause()
+	}
+	return nil
+}
+
+// cause returns why the lock, which has ended, did.
+func (l *Lock) cause() error {
+	<-l.ctx.Done() // who ended it is about to say so
+	return context.Cause(l.ctx)
+}
+
+// end ends the hold, for whoever uses it. The first cause counts.
+func (l *Lock) end(cause error) {
+	if l.ended.Swap(true) {
+		return
+	}
+	l.cancel(cause)
+	l.session.c.telemetry.held(l, cause)
+}
 
 // ValidUntil returns until when the lock is held if nothing more is heard of the cluster. It has a monotonic reading.
-func (l *Lock) ValidUntil() time.Time { return time.Time{} }
+func (l *Lock) ValidUntil() time.Time {
+	return l.session.c.clock.at(time.Duration(l.life.until.Load()))
+}
 
 // Previous returns how the hold before this one ended.
-func (l *Lock) Previous() Previous { return Previous{} }
+func (l *Lock) Previous() Previous { return l.previous }
 
 // Behind returns how many waited behind this request when it was granted.
-func (l *Lock) Behind() int { return 0 }
+func (l *Lock) Behind() int { return l.behind }
 
 // Session returns the session that the lock lives in.
-func (l *Lock) Session() *Session { return nil }
+func (l *Lock) Session() *Session { return l.session }
 
 // Unlock ends the hold. From the call on it counts as ended here, whatever is returned. It may be repeated, and waits until the cluster
 // has confirmed it or ctx ends; the release goes on in the background then. ErrLockLost: the hold was gone before.
-func (l *Lock) Unlock(ctx context.Context) error { return nil }
+func (l *Lock) Unlock(ctx context.Context) error {
+	q := l.unlock()
+	again := func(r result) error {
+		q.done <- r // for whoever asks again
+		return r.err
+	}
+	select {
+	case r := <-q.done:
+		return again(r)
+	case <-ctx.Done():
+		return &Error{Op: opUnlock, Name: l.Name(), Err: context.Cause(ctx)}
+	case <-l.session.ended:
+	}
+	select {
+	case r := <-q.done:
+		return again(r)
+	default:
+		return nil // the session was closed, and everything with it
+	}
+}
 
-// SetValue replaces the value of the hold.
-func (l *Lock) SetValue(ctx context.Context, value []byte) error { return nil }
+// unlock begins the release, once.
+func (l *Lock) unlock() *call {
+	q, first := l.releasing()
+	if !first {
+		return q
+	}
+	switch err := l.Err(); {
+	case errors.Is(err, ErrReleased): // with its session
+		q.finish(result{})
+	case err != nil:
+		q.fail(&Error{Known: true, Err: err})
+	default:
+		l.end(ErrReleased)
+		l.session.post(func(o *owner, now time.Duration) { o.release(now, q, l) })
+	}
+	return q
+}
 
-// TokenFrom returns the token of the innermost lock whose Context ctx comes from.
-func TokenFrom(ctx context.Context) (token uint64, ok bool) { return 0, false }
+// releasing returns the call that releases the hold, and whether it is to be begun.
+func (l *Lock) releasing() (q *call, first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.release == nil {
+		l.release, first = newCall(opUnlock, l.Name()), true
+	}
+	return l.release, first
+}
+
+// SetValue replaces the value of the hold, which anybody can read.
+func (l *Lock) SetValue(ctx context.Context, value []byte) error {
+	q := newCall(opSetValue, l.Name())
+	if len(value) > valueMax {
+		q.fail(&Error{Known: true, Err: tooLong("value", len(value), valueMax)})
+		return (<-q.done).err
+	}
+	if err := l.Err(); err != nil {
+		q.fail(&Error{Known: true, Err: err})
+		return (<-q.done).err
+	}
+	v := &valueChange{
+		call: q, name: l.Name(), token: l.token, value: slices.Clone(value), trace: traceOf(ctx),
+	}
+	return l.session.await(ctx, q, func(o *owner, now time.Duration) {
+		o.do(now, q, machine.Op{Kind: machine.OpOther, Body: v})
+	}).err
+}

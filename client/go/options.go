@@ -50,15 +50,18 @@ type Queued struct {
 
 // demand is what the options make of a request for a lock.
 type demand struct {
+	op        string
 	names     []string
 	mode      Mode
 	limit     int
-	wait      time.Duration // 0: try; Forever
+	wait      time.Duration // 0: try; wire.Forever
 	reentrant bool
 	delay     time.Duration
 	value     []byte
 	session   *Session
 	onQueued  func(Queued)
+	lease     LeaseID
+	leaseTTL  time.Duration // 0: the hold lives with its session
 }
 
 // reading is what the options make of a read.

@@ -2,235 +2,255 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
-	"time"
+	"slices"
+
+	"github.com/lockd/lockd/internal/wire"
 )
 
-// Mode is how a lock is held or asked for.
-type Mode uint8
-
-// The modes.
+// The names of reads in errors.
 const (
-	ModeExclusive Mode = 1
-	ModeShared    Mode = 2
-	ModeSlot      Mode = 3
+	opCheck    = "check tokens"
+	opGet      = "get"
+	opList     = "list"
+	opSessions = "list sessions"
+	opSession  = "get session"
+	opStatus   = "get status"
+	opNodes    = "get nodes"
 )
 
-// String returns the mode in a word.
-func (m Mode) String() string {
-	switch m {
-	case ModeExclusive:
-		return "exclusive"
-	case ModeShared:
-		return "shared"
-	case ModeSlot:
-		return "slot"
-	default:
-		return "?"
+// page is how many entries of a list are asked for at once.
+const page = wire.MostMax
+
+func readingOf(opts []ReadOption) reading {
+	r := reading{most: 100}
+	for _, o := range opts {
+		o(&r)
 	}
-}
-
-// How tells how a hold ended.
-type How uint8
-
-// How a hold ended.
-const (
-	HowUnknown   How = 0 // no hold before this one is known
-	HowReleased  How = 1 // by its holder
-	HowClosed    How = 2 // its session was closed
-	HowExpired   How = 3 // its session's or its lease's time ran out
-	HowBroken    How = 4 // by an operator
-	HowHandedOn  How = 5 // a lease taken over
-	HowForgotten How = 6 // the cluster was restored from a snapshot, and forgot its sessions
-)
-
-// Validity is what a token is worth.
-type Validity uint8
-
-// What a token is worth.
-const (
-	TokenValid Validity = 1 // a living holder has it
-	TokenStale Validity = 2 // others hold the lock
-	TokenFree  Validity = 3 // nobody holds the lock
-)
-
-// NamedToken is a token and the name it was granted for.
-type NamedToken struct {
-	Name  string
-	Token uint64
-}
-
-// Check is what the cluster says of a token.
-type Check struct {
-	Validity Validity
-	Newest   uint64 // newest token of the name, 0 if it has none
-	Floor    uint64 // token of the last exclusive grant
-}
-
-// Person says who holds a lock, waits for it, or has a session, in its own words.
-type Person struct {
-	Identity string
-	Host     string
-	PID      int
-}
-
-// Holder is a hold, as the cluster knows it.
-type Holder struct {
-	Person
-	Token    uint64
-	Session  SessionID // zero for a lease
-	Owner    uint64    // within the session
-	Mode     Mode
-	Since    time.Duration // how long it has held
-	Levels   int           // how often it was entered
-	Names    []string      // all that this hold holds
-	Lease    LeaseID       // zero: it lives with the session
-	Left     time.Duration // until the lease or the lock-delay ends; 0: neither
-	Ended    How           // not HowUnknown: it has ended, only its lock-delay keeps the lock taken
-	Value    []byte
-	Metadata []byte // as it was sent
-}
-
-// Waiter is a wait, as the cluster knows it.
-type Waiter struct {
-	Person
-	Session  SessionID
-	Owner    uint64
-	Mode     Mode
-	Since    time.Duration // how long it has waited
-	Left     time.Duration // until it gives up; 0: it waits forever
-	Names    []string      // all that it waits for
-	Value    []byte
-	Metadata []byte
-}
-
-// LockInfo is a lock, as the cluster knows it.
-type LockInfo struct {
-	Name    string
-	Slots   int // 0: a read-write lock
-	Held    int // how many holds keep others out
-	Waiting int
-	Floor   uint64 // token of the last exclusive grant
-	Newest  uint64 // newest token
-	Last    Previous
-	Holders []Holder      // the first of them, by token
-	Waiters []Waiter      // the first of them, in their order
-	Index   uint64        // of the log, as of which this is told
-	Age     time.Duration // of a stale read: it may be this old
-}
-
-// Summary is a lock in a list.
-type Summary struct {
-	Name    string
-	Slots   int // 0: a read-write lock
-	Held    int
-	Waiting int
-	Newest  uint64 // newest token
-}
-
-// SessionInfo is a session, as the cluster knows it.
-type SessionInfo struct {
-	Person
-	ID       SessionID
-	Index    uint64 // of the log, where it was opened
-	TTL      time.Duration
-	Grace    time.Duration
-	Metadata []byte
-}
-
-// Node is a node of the cluster.
-type Node struct {
-	ID      uint64
-	Name    string
-	Address string // of its client port
-	Voter   bool
-	Leader  bool
-}
-
-// Status is what a node says of itself.
-type Status struct {
-	Node     uint64
-	Name     string // "" if the node does not list itself
-	Agent    string // its program and version
-	Leader   uint64 // 0: it knows none
-	Term     uint64
-	Commit   uint64
-	Applied  uint64
-	Locks    uint64
-	Sessions uint64
-	Clock    time.Duration // cluster time
+	r.most = min(max(r.most, 0), wire.MostMax)
+	return r
 }
 
 // CheckToken asks the cluster what a token is worth, at this moment.
 func (c *Client) CheckToken(ctx context.Context, name string, token uint64) (Check, error) {
-	return Check{}, ErrClosed
+	checks, err := c.CheckTokens(ctx, []NamedToken{{Name: name, Token: token}})
+	if err != nil {
+		return Check{}, err
+	}
+	return checks[0], nil
 }
 
 // CheckTokens asks for up to 1000 tokens, all at one moment.
 func (c *Client) CheckTokens(ctx context.Context, tokens []NamedToken) ([]Check, error) {
-	return nil, ErrClosed
+	asked := make([]wire.Token, len(tokens))
+	for i, t := range tokens {
+		asked[i] = wire.Token{Name: t.Name, Token: t.Token}
+	}
+	name := ""
+	if len(tokens) == 1 {
+		name = tokens[0].Name
+	}
+	trace := traceOf(ctx)
+	m, err := c.ask(ctx, &query{op: opCheck, name: name, request: func(id uint64) wire.Message {
+		return &wire.CheckTokens{ID: id, Trace: trace, Tokens: asked}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	r, ok := m.(*wire.TokensReply)
+	if !ok || len(r.Checks) != len(tokens) {
+		return nil, unexpected(m, opCheck, name)
+	}
+	checks := make([]Check, len(tokens))
+	for i, k := range r.Checks {
+		checks[i] = Check{Validity: Validity(k.Validity), Newest: k.Newest, Floor: k.Floor}
+	}
+	return checks, nil
 }
 
 // Get returns a lock. ErrNotFound: nobody holds it or waits for it.
 func (c *Client) Get(ctx context.Context, name string, opts ...ReadOption) (LockInfo, error) {
-	return LockInfo{}, ErrClosed
+	o, trace := readingOf(opts), traceOf(ctx)
+	m, err := c.ask(ctx, &query{op: opGet, name: name, request: func(id uint64) wire.Message {
+		return &wire.Get{ID: id, Trace: trace, Stale: o.stale, Name: name, Most: uint64(o.most)}
+	}})
+	if err != nil {
+		return LockInfo{}, err
+	}
+	r, ok := m.(*wire.LockReply)
+	switch {
+	case !ok:
+		return LockInfo{}, unexpected(m, opGet, name)
+	case !r.Found:
+		return LockInfo{}, &Error{Op: opGet, Name: name, Known: true, Err: ErrNotFound}
+	}
+	return lockInfo(r), nil
 }
 
 // List yields the locks whose names begin with prefix, in the order of their names. An error ends it.
 func (c *Client) List(ctx context.Context, prefix string, opts ...ReadOption) iter.Seq2[Summary, error] {
-	return func(func(Summary, error) bool) {}
+	o, trace := readingOf(opts), traceOf(ctx)
+	return func(yield func(Summary, error) bool) {
+		after := ""
+		for {
+			m, err := c.ask(ctx, &query{op: opList, name: prefix, request: func(id uint64) wire.Message {
+				return &wire.List{ID: id, Trace: trace, Stale: o.stale, Prefix: prefix, After: after, Most: page}
+			}})
+			r, ok := m.(*wire.ListReply)
+			if err == nil && !ok {
+				err = unexpected(m, opList, prefix)
+			}
+			if err != nil {
+				yield(Summary{}, err)
+				return
+			}
+			for _, l := range r.Locks {
+				s := Summary{Name: l.Name, Slots: int(l.Limit), Held: int(l.Held), Waiting: int(l.Queue), Newest: l.Newest}
+				if !yield(s, nil) {
+					return
+				}
+				after = l.Name
+			}
+			if !r.More || len(r.Locks) == 0 {
+				return
+			}
+		}
+	}
 }
 
 // Sessions yields the living sessions, oldest first. An error ends it.
 func (c *Client) Sessions(ctx context.Context, opts ...ReadOption) iter.Seq2[SessionInfo, error] {
-	return func(func(SessionInfo, error) bool) {}
+	o, trace := readingOf(opts), traceOf(ctx)
+	return func(yield func(SessionInfo, error) bool) {
+		after := uint64(0)
+		for {
+			m, err := c.ask(ctx, &query{op: opSessions, request: func(id uint64) wire.Message {
+				return &wire.ListSessions{ID: id, Trace: trace, Stale: o.stale, After: after, Most: page}
+			}})
+			r, ok := m.(*wire.SessionReply)
+			if err == nil && !ok {
+				err = unexpected(m, opSessions, "")
+			}
+			if err != nil {
+				yield(SessionInfo{}, err)
+				return
+			}
+			for i := range r.Sessions {
+				if !yield(sessionInfo(&r.Sessions[i]), nil) {
+					return
+				}
+				after = r.Sessions[i].Life.Index
+			}
+			if !r.More || len(r.Sessions) == 0 {
+				return
+			}
+		}
+	}
 }
 
 // SessionInfo returns a session. ErrNotFound: there is none (any more).
 func (c *Client) SessionInfo(ctx context.Context, id SessionID, opts ...ReadOption) (SessionInfo, error) {
-	return SessionInfo{}, ErrClosed
+	o, trace := readingOf(opts), traceOf(ctx)
+	m, err := c.ask(ctx, &query{op: opSession, name: id.String(), request: func(request uint64) wire.Message {
+		return &wire.GetSession{ID: request, Trace: trace, Stale: o.stale, Life: wire.Life{ID: wire.ID(id)}}
+	}})
+	if err != nil {
+		return SessionInfo{}, err
+	}
+	r, ok := m.(*wire.SessionReply)
+	switch {
+	case !ok:
+		return SessionInfo{}, unexpected(m, opSession, id.String())
+	case len(r.Sessions) == 0:
+		return SessionInfo{}, &Error{Op: opSession, Name: id.String(), Known: true, Err: ErrNotFound}
+	}
+	return sessionInfo(&r.Sessions[0]), nil
 }
 
-// Status asks the node at an endpoint, host:port, how it is. An empty endpoint means any node.
+// Status asks the node at an endpoint, host:port, how it is, in one attempt. An empty endpoint means any node.
 func (c *Client) Status(ctx context.Context, endpoint string) (Status, error) {
-	return Status{}, ErrClosed
+	trace := traceOf(ctx)
+	request := func(id uint64) wire.Message { return &wire.Status{ID: id, Trace: trace} }
+	var m wire.Message
+	var err error
+	if endpoint == "" {
+		m, err = c.ask(ctx, &query{op: opStatus, request: request})
+	} else {
+		m, err = c.askNode(ctx, endpoint, request)
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	r, ok := m.(*wire.StatusReply)
+	if !ok {
+		return Status{}, unexpected(m, opStatus, endpoint)
+	}
+	s := Status{
+		Node: r.Node, Agent: r.Agent, Leader: r.Leader, Term: r.Term, Commit: r.Commit, Applied: r.Index, Locks: r.Locks,
+		Sessions: r.Sessions, Clock: r.Clock,
+	}
+	nodes, _ := c.dir.list()
+	if i := slices.IndexFunc(nodes, func(n wire.Node) bool { return n.ID == r.Node }); i >= 0 {
+		s.Name = nodes[i].Name
+	}
+	return s, nil
+}
+
+// askNode asks one node, over a connection of its own.
+func (c *Client) askNode(ctx context.Context, endpoint string, request func(id uint64) wire.Message) (wire.Message, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	ctx, done := context.WithTimeoutCause(ctx, c.cfg.RequestTimeout, errSilent)
+	defer done()
+	l, err := c.dir.open(ctx, endpoint)
+	if err != nil {
+		return nil, asUnavailable(err).of(opStatus, endpoint)
+	}
+	ex := newExchange(l)
+	ended := make(chan struct{})
+	if !c.start(func(context.Context) { defer close(ended); ex.serve(ctx, c.dir) }) {
+		l.close()
+		return nil, (&Error{Known: true, Err: ErrClosed}).of(opStatus, endpoint)
+	}
+	m, _, err := ex.ask(ctx, request)
+	cancel()
+	<-ended
+	if err != nil {
+		return nil, asUnavailable(err).of(opStatus, endpoint)
+	}
+	if f, ok := m.(*wire.Failure); ok {
+		return nil, failure(f, endpoint).of(opStatus, endpoint)
+	}
+	return m, nil
+}
+
+// asUnavailable returns what a node said, or that none did.
+func asUnavailable(err error) *Error {
+	e := asError(err)
+	if e.Err == err { //nolint:errorlint // the question is whether asError made it
+		e.Err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return e
 }
 
 // Nodes returns the nodes of the cluster as one of them knows them.
-func (c *Client) Nodes(ctx context.Context) ([]Node, error) { return nil, ErrClosed }
-
-// String returns how it ended, in words.
-func (h How) String() string {
-	switch h {
-	case HowUnknown:
-		return "unknown"
-	case HowReleased:
-		return "released"
-	case HowClosed:
-		return "closed"
-	case HowExpired:
-		return "expired"
-	case HowBroken:
-		return "broken"
-	case HowHandedOn:
-		return "handed on"
-	case HowForgotten:
-		return "forgotten"
-	default:
-		return "?"
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	m, err := c.ask(ctx, &query{op: opNodes, request: func(id uint64) wire.Message { return &wire.Status{ID: id} }})
+	if err != nil {
+		return nil, err
 	}
-}
-
-// String returns what the token is worth, in a word.
-func (v Validity) String() string {
-	switch v {
-	case TokenValid:
-		return "valid"
-	case TokenStale:
-		return "stale"
-	case TokenFree:
-		return "free"
-	default:
-		return "?"
+	r, ok := m.(*wire.StatusReply)
+	if !ok {
+		return nil, unexpected(m, opNodes, "")
 	}
+	known, leader := c.dir.list()
+	if r.Leader != 0 {
+		leader = r.Leader
+	}
+	nodes := make([]Node, len(known))
+	for i, n := range known {
+		nodes[i] = Node{ID: n.ID, Name: n.Name, Address: n.Address, Voter: n.Voter, Leader: n.ID == leader}
+	}
+	return nodes, nil
 }

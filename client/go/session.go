@@ -1,12 +1,16 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"iter"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/lockd/lockd/internal/machine"
 )
 
 // SessionID names one life of a session.
@@ -22,9 +26,46 @@ type SessionConfig struct {
 	Identity string        // see Config.Identity
 }
 
+func (c *SessionConfig) validate(where string) error {
+	var errs []error
+	ttl := cmp.Or(c.TTL, DefaultTTL)
+	if ttl < machine.MinTTL || ttl > machine.MaxTTL {
+		errs = append(errs, fmt.Errorf("client: %s.TTL %v is not within %v to %v", where, ttl, machine.MinTTL, machine.MaxTTL))
+	}
+	if c.Grace != 0 && (c.Grace < machine.MinTTL || c.Grace > ttl) {
+		errs = append(errs, fmt.Errorf("client: %s.Grace %v is neither 0 nor within %v to the TTL, %v", where, c.Grace, machine.MinTTL, ttl))
+	}
+	if len(c.Identity) > identityMax {
+		errs = append(errs, fmt.Errorf("client: %s.Identity has %d bytes, more than %d", where, len(c.Identity), identityMax))
+	}
+	return errors.Join(errs...)
+}
+
 // Session keeps a client alive in the eyes of the cluster. When the cluster could not confirm it in time, everything held in it
 // is lost, and it goes on with another id; waits go on at the end of their queues. It is safe for concurrent use.
-type Session struct{}
+type Session struct {
+	c      *Client
+	cfg    SessionConfig
+	inbox  chan input      // for the owner
+	ended  chan struct{}   // closed when the owner has ended
+	ctx    context.Context // of the owner and all it starts
+	stop   context.CancelCauseFunc
+	owners atomic.Uint64 // the last one that was drawn
+
+	mu     sync.Mutex // guards all below
+	life   *life      // the present one, or the one to come
+	heard  map[*listener]struct{}
+	reason error // why the owner ended
+}
+
+// life is what others than the owner see of one life of a session.
+type life struct {
+	id     SessionID     // set before opened is closed
+	opened chan struct{} // closed when it can hold locks
+	until  atomic.Int64  // of its validity, by the clock's real time
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
 
 // SessionEventKind is what happened to a session.
 type SessionEventKind uint8
@@ -61,39 +102,137 @@ type SessionEvent struct {
 	Err        error // of SessionLost: why
 }
 
-// Session returns the default session. It is opened with the first lock.
-func (c *Client) Session() *Session { return nil }
+// Session returns the default session. The first call, or the first lock, opens it.
+func (c *Client) Session() *Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.standard; s == nil || isClosed(s.ended) && !c.closed {
+		c.standard = c.begin(c.fill(SessionConfig{}))
+	}
+	return c.standard
+}
 
 // NewSession opens a session, and waits until it is open.
 func (c *Client) NewSession(ctx context.Context, cfg SessionConfig) (*Session, error) {
-	return nil, ErrClosed
+	cfg = c.fill(cfg)
+	if err := cfg.validate("SessionConfig"); err != nil {
+		return nil, &Error{Op: opOpen, Known: true, Err: fmt.Errorf("%w: %w", ErrInvalid, err)}
+	}
+	c.mu.Lock()
+	s := c.begin(cfg)
+	c.mu.Unlock()
+	q := newCall(opOpen, "")
+	if r := s.await(ctx, q, func(o *owner, _ time.Duration) { o.awaitOpen(q) }); r.err != nil {
+		s.stop(ErrReleased)
+		<-s.ended
+		return nil, r.err
+	}
+	return s, nil
+}
+
+// fill takes what is not set from the configuration of the client.
+func (c *Client) fill(cfg SessionConfig) SessionConfig {
+	cfg.TTL = cmp.Or(cfg.TTL, c.cfg.TTL)
+	cfg.Grace = cmp.Or(cfg.Grace, min(c.cfg.Grace, cfg.TTL))
+	cfg.Identity = cmp.Or(cfg.Identity, c.cfg.Identity)
+	return cfg
+}
+
+// begin starts a session; mu is held. Of a closed client it returns one that has ended.
+func (c *Client) begin(cfg SessionConfig) *Session {
+	s := &Session{
+		c: c, cfg: cfg, inbox: make(chan input, 64), ended: make(chan struct{}), heard: make(map[*listener]struct{}),
+	}
+	s.ctx, s.stop = context.WithCancelCause(c.life)
+	s.life = s.newLife()
+	o, err := newOwner(s)
+	if err == nil && c.closed {
+		err = ErrClosed
+	}
+	if err != nil {
+		s.end(err)
+		return s
+	}
+	c.sessions[s] = struct{}{}
+	c.running.Go(o.run)
+	return s
+}
+
+// end notes why nobody owns the session any more.
+func (s *Session) end(reason error) {
+	s.mu.Lock()
+	s.reason = reason
+	s.life.cancel(reason)
+	s.mu.Unlock()
+	close(s.ended)
+	s.stop(reason)
+}
+
+// newLife returns a life to come.
+func (s *Session) newLife() *life {
+	l := &life{opened: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(s.c.life))
+	return l
+}
+
+// present returns the present life, or the one to come.
+func (s *Session) present() *life {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.life
 }
 
 // ID returns the id of the present life, zero while it is not open.
-func (s *Session) ID() SessionID { return SessionID{} }
+func (s *Session) ID() SessionID {
+	if l := s.present(); isClosed(l.opened) {
+		return l.id
+	}
+	return SessionID{}
+}
 
 // Context ends when the present life is lost or the session is closed. While it is not open, it is that of the life to come.
-func (s *Session) Context() context.Context { return nil }
+func (s *Session) Context() context.Context { return s.present().ctx }
 
 // ValidUntil returns until when everything held in it is held, the zero time while it is not open.
-func (s *Session) ValidUntil() time.Time { return time.Time{} }
-
-// Events yields what happens to the session from now on, until it is closed. Who is slow misses the oldest but never the last ones.
-func (s *Session) Events() iter.Seq[SessionEvent] { return func(func(SessionEvent) bool) {} }
-
-// Close ends the session, and with it everything held in it. It returns when the cluster has confirmed that, or ctx has ended.
-func (s *Session) Close(ctx context.Context) error { return nil }
-
-func (c *SessionConfig) validate(where string) error {
-	var errs []error
-	if c.TTL != 0 && (c.TTL < time.Second || c.TTL > 10*time.Minute) {
-		errs = append(errs, fmt.Errorf("client: %s.TTL %v is not within 1s to 10m", where, c.TTL))
+func (s *Session) ValidUntil() time.Time {
+	if l := s.present(); isClosed(l.opened) {
+		return s.c.clock.at(time.Duration(l.until.Load()))
 	}
-	if c.Grace != 0 && (c.Grace < time.Second || c.Grace > max(c.TTL, DefaultTTL)) {
-		errs = append(errs, fmt.Errorf("client: %s.Grace %v is neither 0 nor within 1s to the TTL", where, c.Grace))
+	return time.Time{}
+}
+
+// Close ends the session, and with it everything held in it. It returns when the cluster has confirmed that, or ctx has ended;
+// then the session ends by itself when its TTL has passed.
+func (s *Session) Close(ctx context.Context) error {
+	s.post(func(o *owner, now time.Duration) { o.close(now) })
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
 	}
-	if len(c.Identity) > 1024 {
-		errs = append(errs, fmt.Errorf("client: %s.Identity has %d bytes, more than 1024", where, len(c.Identity)))
+	s.stop(ErrReleased)
+	<-s.ended
+	return &Error{Op: "close session", Err: context.Cause(ctx)}
+}
+
+// input is something that happens to a session, for its owner.
+type input func(o *owner, now time.Duration)
+
+// post hands something to the owner. It waits for the owner only, never for the network. It reports false when there is none any more.
+func (s *Session) post(f input) bool {
+	select {
+	case s.inbox <- f:
+		return true
+	case <-s.ended:
+		return false
 	}
-	return errors.Join(errs...)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

@@ -90,7 +90,7 @@ func (l *ledger) ask(m *Machine, c *call) {
 
 // Abandon tells that the caller gave up a call: its context ended. An acquisition that was sent is cancelled, for as
 // long as that takes, and what it was granted is released; anything else that was sent goes on unobserved.
-// A hold is released. Finished tells the end of it.
+// A hold is released. Finished tells the end of it, or Acquired that it is a lease that the caller has to release.
 func (m *Machine) Abandon(now time.Duration, id CallID) error {
 	m.advance(now)
 	defer m.turn()
@@ -139,7 +139,7 @@ func (l *ledger) answered(m *Machine, s Slot, a Answer) {
 	switch a.Code {
 	case Retry:
 		if c.state == sent {
-			c.again = m.now + backoff(c.tries)
+			c.again = m.now + max(backoff(c.tries), a.Wait)
 			c.tries++
 			l.remind(c.again)
 		}
@@ -186,6 +186,11 @@ func (l *ledger) granted(m *Machine, c *call, a Answer) {
 	}
 	l.known(c)
 	l.sawWait(c)
+	if c.op.Lease {
+		l.drop(c)
+		m.emit(Acquired{Call: c.id, Token: a.Token, Body: a.Body})
+		return
+	}
 	c.state, c.token = held, a.Token
 	if c.given {
 		l.giveBack(m, c)

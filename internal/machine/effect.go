@@ -47,7 +47,8 @@ type (
 		Holds []CallID
 	}
 
-	// Acquired tells that a call holds its lock, as long as the session is valid.
+	// Acquired tells that a call holds its lock, as long as the session is valid; or has got its lease, and that is
+	// all there is of this call.
 	Acquired struct {
 		Call  CallID
 		Token uint64

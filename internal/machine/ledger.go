@@ -208,14 +208,15 @@ func (l *ledger) holds() []CallID {
 }
 
 // lose ends the account of a life. Its waits go to the head of the backlog, in their order, to be asked again in the
-// next one; what was never sent stays; of the rest nobody will learn more than that the life has ended.
+// next one; what was never sent stays; of the rest nobody will learn more than that the life has ended. A wait for a lease is of the
+// rest: it may have been granted, and outlives the life.
 func (l *ledger) lose(m *Machine) {
 	var next []*call
 	for _, c := range l.inOrder() {
 		switch {
 		case c.state == held:
 			l.drop(c)
-		case c.op.Kind == OpAcquire && !c.given:
+		case c.op.Kind == OpAcquire && !c.given && !c.op.Lease:
 			delete(l.bySeq, c.seq)
 			c.state, c.seq, c.awaited = waiting, 0, false
 			next = append(next, c)

@@ -28,6 +28,7 @@ type OpenAnswer struct {
 	Code    Code // Done, Retry or Refused
 	Index   uint64
 	Cluster time.Duration // cluster time at the answer, 0 if not told
+	Wait    time.Duration // of Retry: repeat it no sooner than this
 	Body    any           // of a refusal: why
 }
 
@@ -62,7 +63,8 @@ type Answer struct {
 	Code    Code
 	Token   uint64 // of Granted
 	Cluster time.Duration
-	Body    any // handed on to the caller
+	Wait    time.Duration // of Retry: repeat it no sooner than this
+	Body    any           // handed on to the caller
 }
 
 // CloseRequest ends a life and all it holds.
@@ -135,5 +137,6 @@ type Op struct {
 	Wait   time.Duration // of OpAcquire: the longest wait that is left, 0 for ever
 	Token  uint64        // of OpRelease
 	Target uint64        // of OpRelease and OpCancel: the seq of the request that acquired
+	Lease  bool          // of OpAcquire and OpTry: what is granted outlives the session, and is not held here
 	Body   any           // of the caller, handed on untouched
 }

@@ -66,7 +66,7 @@ func (m *Machine) openAnswered(s Slot, a OpenAnswer) {
 		m.calls.closeAll(m)
 		m.stop(a.Body)
 	default:
-		m.opened.again = m.now + m.resend()
+		m.opened.again = m.now + max(m.resend(), a.Wait)
 	}
 }
 

@@ -1,0 +1,226 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/lockd/lockd/internal/machine"
+	"github.com/lockd/lockd/internal/wire"
+)
+
+const (
+	// unansweredMax is how many requests one connection may leave unanswered before it is given up.
+	unansweredMax = 8192
+
+	// breakPause bounds the pause after a connection broke, so that those of a node that died do not come to another all at once.
+	breakPause = 10 * time.Millisecond
+
+	// steady is how long a connection has to stand so that the next pause begins small again.
+	steady = 5 * time.Second
+)
+
+// slot is one of the two connections that the machine may want. Its fields belong to the owner.
+type slot struct {
+	number  machine.Slot
+	cancel  context.CancelFunc
+	link    *link // nil while it is down
+	last    uint64
+	pending map[uint64]machine.Message
+}
+
+// nodesOfSlots are the nodes that the slots are connected to, 0 for none, so that each goes to another one.
+type nodesOfSlots [2]atomic.Uint64
+
+// dial begins what the machine wants: connections, one after the other, until hang.
+func (o *owner) dial(s machine.Slot) {
+	ctx, cancel := context.WithCancel(o.s.ctx)
+	sl := &slot{number: s, cancel: cancel}
+	o.slots[s] = sl
+	o.c.start(func(context.Context) { o.tend(ctx, sl) })
+}
+
+func (o *owner) hang(s machine.Slot) {
+	if sl := o.slots[s]; sl != nil {
+		sl.cancel()
+		o.slots[s] = nil
+	}
+}
+
+// tend keeps a slot connected until ctx ends. It is the only goroutine that waits for the network on the slot's account, with the
+// writer of the link.
+func (o *owner) tend(ctx context.Context, sl *slot) {
+	node := &o.nodes[sl.number]
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		l, err := o.c.dir.connect(ctx, o.nodes[1-sl.number].Load())
+		if err != nil {
+			o.s.post(func(o *owner, now time.Duration) { o.troubled(now, err, refusedBy(err)) })
+			pause(ctx, attempt, roundPause, roundPauseMax)
+			continue
+		}
+		node.Store(l.welcome.Node)
+		began := time.Now()
+		o.s.post(func(o *owner, now time.Duration) { o.connected(now, sl, l) })
+		err = l.run(ctx, func(m wire.Message) {
+			o.s.post(func(o *owner, now time.Duration) { o.receive(now, sl, l, m) })
+		})
+		node.Store(0)
+		o.s.post(func(o *owner, now time.Duration) { o.disconnected(now, sl, l) })
+		if ctx.Err() != nil {
+			return
+		}
+		o.c.dir.outcome(l.endpoint, err)
+		o.c.log.LogAttrs(ctx, slog.LevelInfo, "a connection broke", slog.String("endpoint", l.endpoint), slog.Any("error", err))
+		if time.Since(began) >= steady {
+			attempt = 0
+		}
+		pause(ctx, attempt, breakPause, roundPauseMax)
+	}
+}
+
+// refusedBy returns the refusal of a round in which all refused for good, else nil.
+func refusedBy(err error) *Error {
+	round, ok := errors.AsType[*roundError](err)
+	if !ok || !round.refused {
+		return nil
+	}
+	e, _ := errors.AsType[*Error](err)
+	return e
+}
+
+// connected takes a new connection, unless the slot is not wanted any more: then it ends by the slot's ctx.
+func (o *owner) connected(now time.Duration, sl *slot, l *link) {
+	if o.slots[sl.number] != sl {
+		return
+	}
+	sl.link, sl.pending, sl.last = l, make(map[uint64]machine.Message), 0
+	o.m.Connected(now, sl.number)
+}
+
+func (o *owner) disconnected(now time.Duration, sl *slot, l *link) {
+	if o.slots[sl.number] != sl || sl.link != l {
+		return
+	}
+	sl.link, sl.pending = nil, nil
+	o.m.Disconnected(now, sl.number)
+}
+
+// send hands a message of the machine to a connection. The network is the affair of the link's writer.
+func (o *owner) send(now time.Duration, s machine.Slot, msg machine.Message) {
+	sl := o.slots[s]
+	if sl == nil || sl.link == nil {
+		return
+	}
+	sl.last++
+	id := sl.last
+	if r, ok := msg.(machine.Request); ok {
+		o.sending(now, r)
+	}
+	err := sl.link.out.put(o.toWire(msg, id))
+	if format := (*wire.FormatError)(nil); errors.As(err, &format) {
+		o.unwritable(s, msg, format)
+		return
+	}
+	if _, ok := msg.(machine.KeepAlive); !ok && err == nil {
+		sl.pending[id] = msg
+	}
+	if err != nil || len(sl.pending) > unansweredMax {
+		sl.link.close() // its reader tells when it has ended
+	}
+}
+
+// sending notes when an acquisition was sent first in its life.
+func (o *owner) sending(now time.Duration, r machine.Request) {
+	q := callOf(r.Op.Body)
+	if q == nil || r.Op.Kind == machine.OpRelease || r.Op.Kind == machine.OpCancel {
+		return
+	}
+	q.sent = true
+	if q.life != o.life {
+		q.life, q.seq, q.first, q.waited = o.life, r.Seq, now+o.missed, false
+	}
+}
+
+// unwritable refuses a request that the protocol has no form for.
+func (o *owner) unwritable(s machine.Slot, msg machine.Message, err *wire.FormatError) {
+	e := &Error{Code: uint16(wire.Invalid), Known: true, Err: joined(ErrInvalid, err)}
+	if told := replied(msg, machine.Refused, answer{err: e}, &wire.Reply{}, 0); told != nil {
+		o.later = append(o.later, func(o *owner, now time.Duration) { o.m.Receive(now, s, told) })
+	}
+}
+
+// receive takes a message from a connection.
+func (o *owner) receive(now time.Duration, sl *slot, l *link, m wire.Message) {
+	if o.slots[sl.number] != sl || sl.link != l {
+		return
+	}
+	if msg := o.fromWire(sl, m); msg != nil {
+		if a, ok := msg.(machine.OpenAnswer); ok && a.Code == machine.Refused {
+			if body, ok := a.Body.(answer); ok {
+				o.refused = body.error(machine.Refused)
+			}
+		}
+		o.m.Receive(now, sl.number, msg)
+	}
+}
+
+// fromWire returns what a message tells the machine, nil if nothing.
+func (o *owner) fromWire(sl *slot, m wire.Message) machine.Message {
+	switch m := m.(type) {
+	case *wire.KeepAliveAnswer:
+		return machine.KeepAliveAnswer{Life: machineLife(m.Life), Number: m.Number, Code: keepAliveVerdicts[m.Verdict], Cluster: m.Clock}
+	case *wire.Reply:
+		asked := sl.pending[m.ID]
+		delete(sl.pending, m.ID)
+		code, body := verdict(m.Outcome, sl.link.endpoint)
+		o.noteQueued(asked, m.Outcome)
+		return replied(asked, code, body, m, 0)
+	case *wire.Failure:
+		asked := sl.pending[m.ID]
+		delete(sl.pending, m.ID)
+		code, body := judge(m, sl.link.endpoint)
+		answeredBy(asked, body.err)
+		return replied(asked, code, body, &wire.Reply{}, m.Wait)
+	case *wire.WaitOver:
+		code, body := verdict(m.Outcome, sl.link.endpoint)
+		return machine.Answer{
+			Life: machineLife(m.Life), Seq: m.Seq, Code: code, Token: m.Outcome.Token, Cluster: m.Clock, Body: body,
+		}
+	case *wire.Revoked:
+		o.revoked(sl.number, m)
+	case *wire.SessionEnded:
+		return machine.Answer{Life: machineLife(m.Life), Code: machine.SessionUnknown, Cluster: m.Clock}
+	case *wire.NoQuorum:
+		return machine.NoQuorum{}
+	case *wire.Nodes:
+		o.c.dir.told(m)
+	}
+	return nil
+}
+
+// noteQueued tells the caller of an acquisition that it waits.
+func (o *owner) noteQueued(asked machine.Message, out wire.Outcome) {
+	r, ok := asked.(machine.Request)
+	if !ok || out.Code != wire.Queued {
+		return
+	}
+	q := callOf(r.Op.Body)
+	if q == nil {
+		return
+	}
+	q.waited, q.last = true, nil
+	select {
+	case q.queued <- out.Ahead:
+	default:
+	}
+}
+
+// revoked tells the machine of a hold that somebody else ended: each level of it is a call of its own.
+func (o *owner) revoked(s machine.Slot, m *wire.Revoked) {
+	for _, l := range o.tokens[m.Token] {
+		ended := machine.Answer{Life: machineLife(m.Life), Seq: l.seq, Code: machine.HoldEnded, Cluster: m.Clock}
+		o.later = append(o.later, func(o *owner, now time.Duration) { o.m.Receive(now, s, ended) })
+	}
+}
