@@ -315,15 +315,13 @@ func (f *Front) clock() (clock time.Duration) {
 	return clock
 }
 
-// count tells how many connections there are.
+// count tells how many connections there are, in the order in which that changes.
 func (f *Front) count() {
-	if f.o.Events.Connections == nil {
-		return
-	}
 	f.mu.Lock()
-	clients, peers := len(f.streams)-f.peers, f.peers
-	f.mu.Unlock()
-	f.o.Events.Connections(clients, peers)
+	defer f.mu.Unlock()
+	if f.o.Events.Connections != nil {
+		f.o.Events.Connections(len(f.streams)-f.peers, f.peers)
+	}
 }
 
 func (f *Front) goodbye(code wire.Code) {
