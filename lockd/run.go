@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/lockd/lockd/raft"
 )
@@ -117,21 +118,28 @@ func (n *node) retire(life context.Context) {
 
 var errDrainTimeout = errors.New("the time for a graceful stop is over")
 
-// handOver gives leadership to another node, and waits until that has it. Clients then miss a round trip instead of an election.
+// handOver gives leadership to another node and lets that begin, so that clients miss a round trip instead of an election. Where all
+// nodes stop at once there is nobody to wait for.
 func (n *node) handOver(ctx context.Context) {
 	if n.standing.now().Role != raft.Leader || n.alone() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*n.config.ElectionTimeout)
-	defer cancel()
-	if err := n.raft.Transfer(ctx, raft.PeerID{}); err != nil {
-		n.log.Warn("could not hand over leadership", slog.Any("error", err))
-		return
+	err := n.raft.Transfer(ctx, raft.PeerID{})
+	if err == nil {
+		err = n.await(ctx, n.config.ElectionTimeout, func(s raft.Standing) bool { return s.Role != raft.Leader })
 	}
-	err := n.standing.wait(ctx, func(s raft.Standing) bool { return s.Role != raft.Leader && !s.Leader.IsZero() })
+	if err == nil {
+		err = n.await(ctx, 5*n.config.Heartbeat, func(s raft.Standing) bool { return !s.Leader.IsZero() })
+	}
 	if err != nil {
-		n.log.Warn("nobody has taken over leadership", slog.Any("error", err))
+		n.log.Warn("nobody has taken over leadership yet", slog.Any("error", err))
 	}
+}
+
+func (n *node) await(ctx context.Context, most time.Duration, wanted func(raft.Standing) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return n.standing.wait(ctx, wanted)
 }
 
 func (n *node) alone() bool { return n.id.alone() }
@@ -141,11 +149,8 @@ func (n *node) awaitReady(ctx context.Context) {
 	if _, err := n.raft.Read(ctx); err != nil {
 		return // awaitFailure tells why
 	}
-	a := n.listens()
-	n.log.Info("serving", slog.String("node", n.config.Name), slog.String("client", a.Client), slog.String("raft", a.Raft),
-		slog.String("http", a.HTTP))
 	if n.config.Ready != nil {
-		n.config.Ready(a)
+		n.config.Ready(n.listens())
 	}
 }
 
