@@ -146,7 +146,7 @@ func (a answer) error(code machine.Code) *Error {
 	if a.err != nil {
 		return a.err
 	}
-	switch code { //nolint:exhaustive // the others leave an outcome, or are none
+	switch code {
 	case machine.NotAcquired, machine.TimedOut:
 		return &Error{Code: uint16(a.outcome.Code), Known: true, Err: ErrNotAcquired}
 	case machine.NotHeld:

@@ -122,7 +122,7 @@ func told(code wire.Code, text string) error {
 
 // advice says more than the sentinel, and what may help.
 func advice(code wire.Code) string {
-	switch code { //nolint:exhaustive // the others need no more words than their sentinel has
+	switch code {
 	case wire.Embargo:
 		return "after a restore nothing is granted until every session of the old cluster must have expired"
 	case wire.TooManyHolds, wire.TooManyWaits:

@@ -332,7 +332,7 @@ func outcomeOf(m wire.Message, op, name string) (*wire.Outcome, error) {
 	if !ok {
 		return nil, unexpected(m, op, name)
 	}
-	switch r.Outcome.Code { //nolint:exhaustive // all others are refusals
+	switch r.Outcome.Code {
 	case wire.OK, wire.Granted:
 		return &r.Outcome, nil
 	default:

@@ -131,7 +131,7 @@ func (o *owner) plan(now time.Duration) {
 // end leaves nothing behind: every caller has its answer, every hold its end.
 func (o *owner) end() {
 	o.timer.Stop()
-	var reason error = ErrClosed
+	reason := ErrClosed
 	if o.refused != nil {
 		reason = o.refused
 	}

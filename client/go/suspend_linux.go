@@ -9,10 +9,10 @@ import (
 // platformSuspended returns how long the machine has slept since it was started: CLOCK_BOOTTIME counts that, CLOCK_MONOTONIC does
 // not. Reading the latter before and after bounds the error of not reading both at once; what is told is never too much by more.
 func platformSuspended() time.Duration {
-	const close = 100 * time.Microsecond
+	const quick = 100 * time.Microsecond
 	for range 10 {
 		before, boot, after := read(unix.CLOCK_MONOTONIC), read(unix.CLOCK_BOOTTIME), read(unix.CLOCK_MONOTONIC)
-		if after-before <= close {
+		if after-before <= quick {
 			return max(boot-after, 0)
 		}
 	}

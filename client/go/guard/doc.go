@@ -5,7 +5,7 @@
 // highest floor seen, and refuse every token below it. The floor of a hold is the token of the last exclusive grant,
 // so for an exclusive lock simply its own token; readers of a shared lock have tokens of their own above their common floor.
 //
-// [Gate] does this in memory, [Middleware] for HTTP handlers. In SQL it is one condition:
+// [Gate] does this in memory, [Gate.Middleware] for HTTP handlers. In SQL it is one condition:
 //
 //	ALTER TABLE report ADD COLUMN fence BIGINT NOT NULL DEFAULT 0;
 //
