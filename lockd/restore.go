@@ -136,35 +136,39 @@ func Restore(ctx context.Context, o RestoreOptions) (_ Restored, err error) {
 	if o.NoWait {
 		id.Restored.Wait = 0
 	}
-	return done, fill(&c, id, func(s checkpoint.Store) error { return stage(s, o.Snapshot, mark, read) })
+	return done, restoreDir(&c, id, func(s checkpoint.Store) error { return stage(s, o.Snapshot, mark, read) })
 }
 
-// fill makes a data directory with a state. The identity comes last: without it the directory is nobody's.
-func fill(c *Config, id identity, stage func(checkpoint.Store) error) (err error) {
+// restoreDir makes a data directory with a state.
+func restoreDir(c *Config, id identity, stage func(checkpoint.Store) error) (err error) {
 	d, err := openDataDir(c.DataDir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.close()) }()
 	there, err := d.load()
-	if err != nil {
-		return err
-	}
-	if there.exists() {
-		return fmt.Errorf("%s holds the node %q of the cluster %q already: move it away, or choose another directory", c.DataDir,
+	switch {
+	case err != nil:
+	case there.exists():
+		err = fmt.Errorf("%s holds the node %q of the cluster %q already: move it away, or choose another directory", c.DataDir,
 			there.Name, there.ClusterName)
+	default:
+		if err = fill(d, id, stage, c.Logger); err != nil {
+			err = errors.Join(err, os.RemoveAll(d.statePath()))
+		}
 	}
-	store, err := d.openStore(c.Logger)
+	return errors.Join(err, d.close())
+}
+
+// fill makes a home with a state. The identity comes last: without it the home is nobody's.
+func fill(h home, id identity, stage func(checkpoint.Store) error, log *slog.Logger) error {
+	store, err := h.openStore(log)
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(stage(store), store.Close()); err == nil {
-		err = d.save(id)
+	if err := errors.Join(stage(store), store.Close()); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(d.statePath()))
-	}
-	return nil
+	return h.save(id)
 }
 
 // stage makes the snapshot the checkpoint.
