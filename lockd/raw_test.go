@@ -175,9 +175,10 @@ func (c *raw) push(within time.Duration, wanted func(wire.Message) bool) wire.Me
 	return nil
 }
 
-// keepAlive renews a life once and returns the answer.
-func (c *raw) keepAlive(life wire.Life, number uint64) *wire.KeepAliveAnswer {
+// keepAlive renews a life over a connection that did not before, and returns the answer.
+func (c *raw) keepAlive(life wire.Life) *wire.KeepAliveAnswer {
 	c.t.Helper()
+	const number = 1
 	if err := c.send(&wire.KeepAlive{Life: life, Number: number}); err != nil {
 		c.t.Fatal(err)
 	}

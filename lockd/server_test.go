@@ -40,10 +40,10 @@ func exercise(t *testing.T, dial func(context.Context, string) (net.Conn, error)
 			t.Errorf("node %d tells %+v, want one holder with token %d and one waiter", i, got.Lock, held.Token)
 		}
 	}
-	if answer := first.keepAlive(a, 1); answer.Verdict != 1 {
+	if answer := first.keepAlive(a); answer.Verdict != 1 {
 		t.Errorf("a KeepAlive was answered with verdict %d, want renewed", answer.Verdict)
 	}
-	if answer := last.keepAlive(b, 1); answer.Verdict != 1 {
+	if answer := last.keepAlive(b); answer.Verdict != 1 {
 		t.Errorf("a KeepAlive over the last node was answered with verdict %d, want renewed", answer.Verdict)
 	}
 	if code := first.release(a, 2, "jobs/nightly", held.Token); code != wire.OK {
@@ -90,7 +90,7 @@ func TestGrantsSurviveACrashOfAllNodes(t *testing.T) {
 		if got := again.get("a"); !got.Found || got.Lock.Holders[0].Token != held.Token {
 			t.Fatalf("after the crash the lock is %+v, want its holder with token %d", got, held.Token)
 		}
-		if answer := again.keepAlive(life, 1); answer.Verdict != 1 {
+		if answer := again.keepAlive(life); answer.Verdict != 1 {
 			t.Errorf("the session's KeepAlive is answered with %d, want renewed: each leader gives a full TTL", answer.Verdict)
 		}
 		if again.welcome.Cluster != client.welcome.Cluster || again.welcome.Incarnation != client.welcome.Incarnation {
