@@ -54,7 +54,7 @@ type Lease struct {
 	ref      LeaseRef
 	floor    uint64
 	previous Previous
-	ctx      context.Context
+	ctx      *checked
 	cancel   context.CancelCauseFunc
 
 	mu    sync.Mutex    // guards all below
@@ -196,7 +196,7 @@ func (l *Lease) Err() error {
 	if !ended {
 		return nil
 	}
-	return context.Cause(l.ctx)
+	return context.Cause(l.ctx.Context)
 }
 
 // errLeaseOver is ErrLockLost too.

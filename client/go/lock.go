@@ -25,7 +25,7 @@ type Lock struct {
 	behind   int
 	granted  time.Time
 
-	ctx    context.Context
+	ctx    *checked
 	cancel context.CancelCauseFunc
 	ended  atomic.Bool
 
@@ -117,7 +117,7 @@ func (l *Lock) Err() error {
 // cause returns why the lock, which has ended, did.
 func (l *Lock) cause() error {
 	<-l.ctx.Done() // who ended it is about to say so
-	return context.Cause(l.ctx)
+	return context.Cause(l.ctx.Context)
 }
 
 // end ends the hold, for whoever uses it. The first cause counts.
