@@ -27,6 +27,7 @@ type command struct {
 	kind    wire.Type
 	data    []byte // as it will stand in the log
 	arrived time.Time
+	rests   time.Time  // it is not offered to the leader before
 	span    trace.Span // of the request; nil if there is none
 	batch   uint64     // of a Forward that it came by
 	place   uint64     // in it

@@ -11,8 +11,9 @@ import (
 	"github.com/lockd/lockd/session"
 )
 
-func (w *world) took(place int) [][]session.KeepAlive {
-	return get(w, func() [][]session.KeepAlive { return w.nodes[place].took })
+// took returns the batches of KeepAlives that the first node took as leader.
+func (w *world) took() [][]session.KeepAlive {
+	return get(w, func() [][]session.KeepAlive { return w.nodes[0].took })
 }
 
 // Only KeepAlives of a batch are answered by its answer: a later one of the same session, which came while the batch was on its way,
@@ -29,7 +30,7 @@ func TestS4AnswerNamesItsKeepAlive(t *testing.T) {
 				synctest.Wait()
 				c.send(&wire.KeepAlive{Life: life, Number: 2})
 				synctest.Wait()
-				first := w.took(0)
+				first := w.took()
 				if len(first) != 1 || len(first[0]) != 1 || first[0][0].Number != 1 {
 					t.Fatalf("the leader took %+v", first)
 				}
@@ -38,7 +39,7 @@ func TestS4AnswerNamesItsKeepAlive(t *testing.T) {
 					t.Errorf("%+v", a)
 				}
 				c.quiet(500 * time.Millisecond)
-				all := w.took(0)
+				all := w.took()
 				if len(all) != 2 || len(all[1]) != 1 || all[1][0].Number != 2 || all[1][0].Age != 100*time.Millisecond {
 					t.Fatalf("the leader took %+v", all)
 				}
@@ -87,7 +88,7 @@ func TestDigests(t *testing.T) {
 						t.Errorf("%v: the answer names %d", life, answered[life])
 					}
 				}
-				for _, ka := range w.took(0)[1] {
+				for _, ka := range w.took()[1] {
 					if ka.Age < 30*time.Millisecond || ka.Age > 130*time.Millisecond {
 						t.Errorf("age %v", ka.Age)
 					}
@@ -113,7 +114,7 @@ func TestKeepAlivesWaitForALeader(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 		c.quiet(time.Second)
-		if took := w.took(0); len(took) != 1 || took[0][0].Age != 300*time.Millisecond {
+		if took := w.took(); len(took) != 1 || took[0][0].Age != 300*time.Millisecond {
 			t.Errorf("%+v", took)
 		}
 	})
@@ -163,7 +164,7 @@ func TestDisconnectedComesBehindTheDigest(t *testing.T) {
 					t.Error("the report came before the KeepAlive")
 				}
 				time.Sleep(time.Second)
-				took, parted := w.took(0), get(w, func() [][]session.Life { return w.nodes[0].parted })
+				took, parted := w.took(), get(w, func() [][]session.Life { return w.nodes[0].parted })
 				if len(took) != 2 || took[1][0].Life.Index != graced.Index {
 					t.Errorf("took %+v", took)
 				}

@@ -60,7 +60,7 @@ func New(o Options) (*Front, error) {
 	f.nodeLimits.IdleTimeout, f.nodeLimits.QueueBytes = 0, max(o.Limits.QueueBytes, 16*wire.FrameMax)
 	f.routes.init(f)
 	f.beats.init(f)
-	f.fresh.began = time.Now()
+	f.fresh.began = time.Now().Add(-time.Nanosecond) // so that no later moment is zero
 	return f, nil
 }
 

@@ -57,8 +57,9 @@ func (r *routes) submit(ctx context.Context, cmd *command) {
 	}
 }
 
-// again takes back a command that was not sent, and not proposed. Before Run has ended it is passed on again, or answered.
+// again takes back a command that was not sent, and not proposed. It is passed on again in a moment, or answered.
 func (r *routes) again(cmd *command) {
+	cmd.rests = time.Now().Add(retryEvery)
 	r.mu.Lock()
 	stopped := r.stopped
 	if !stopped {
@@ -125,7 +126,7 @@ func (r *routes) turn(ctx context.Context) (late []*command, left bool) {
 		switch {
 		case now.Sub(cmd.arrived) >= leaderWait:
 			late = append(late, cmd)
-		case !r.dispatch(ctx, cmd):
+		case now.Before(cmd.rests) || !r.dispatch(ctx, cmd):
 			r.waiting = append(r.waiting, cmd)
 		}
 	}
