@@ -19,8 +19,8 @@ const maxBenchClients = 10_000
 func (p *program) benchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "bench", Category: groupOperate, Usage: "measure acquire and release against a cluster", UsageText: "lockd bench [flags]",
-		Description: `Each client has its own connection and session, and acquires and releases over and
-over: a lock of its own, or with --lock all of them the same one.
+		Description: `Each client has its own connection and session, and acquires and releases again
+and again: a lock of its own, or with --lock all of them the same one.
 
 Examples:
 lockd bench --clients 64 --time 30s

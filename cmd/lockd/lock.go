@@ -14,12 +14,12 @@ import (
 	client "github.com/lockd/lockd/client/go"
 )
 
-const lockHelp = `The command runs while the lock is held, and is dead before anybody else can hold
-it: it gets TERM when the lock is lost, or when the cluster has not confirmed it
-for so long that its validity is about to end, and KILL before it ends. Signals
-are handed on to its process group; a second interrupt kills it. It finds the
-fencing token in LOCKD_TOKEN, to be sent with every write, and LOCKD_LOCK,
-LOCKD_SESSION, LOCKD_ENDPOINTS, LOCKD_TTL_MS, TRACEPARENT beside it.
+const lockHelp = `The command runs while the lock is held, and is dead before anybody else can
+hold it: it gets TERM when the lock is lost, or when the cluster has not
+confirmed it for so long that its validity is about to end, and KILL before it
+ends. Signals are handed on to its process group; a second interrupt kills it.
+It finds the fencing token in LOCKD_TOKEN, to be sent with every write, and
+LOCKD_LOCK, LOCKD_SESSION, LOCKD_ENDPOINTS, LOCKD_TTL_MS, TRACEPARENT beside it.
 
 Without a command the lock is held until INT or TERM, and the grant is printed.
 

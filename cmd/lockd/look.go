@@ -199,7 +199,7 @@ func (c *call) printLock(i client.LockInfo) error {
 	if c.json {
 		return c.printJSON(showLock(i))
 	}
-	fmt.Fprintf(c.out, "%s: %s, %d held, %d waiting, newest token %d", printable([]byte(i.Name)), kindText(i.Slots), i.Held, i.Waiting, i.Newest)
+	fmt.Fprintf(c.out, "%s: %s, %d held, %d waiting\nnewest token %d", printable([]byte(i.Name)), kindText(i.Slots), i.Held, i.Waiting, i.Newest)
 	if i.Last.How != client.HowUnknown {
 		fmt.Fprintf(c.out, "; the last hold that ended: %s", i.Last.How)
 	}
@@ -251,7 +251,7 @@ func within(d time.Duration, never string) string {
 func (p *program) leaderCommand() *cli.Command {
 	return &cli.Command{
 		Name: "leader", Category: groupLook, Usage: "show who leads an election", UsageText: "lockd leader NAME [flags]",
-		Description: "Prints the value that the leader proclaims, or its identity if it proclaims none.\nExit code 1: nobody leads.\n\nExamples:\ncurl http://$(lockd leader scheduler)/\nlockd leader scheduler -o json",
+		Description: "Prints the value that the leader proclaims, or its identity if there is none.\nExit code 1: nobody leads.\n\nExamples:\ncurl http://$(lockd leader scheduler)/\nlockd leader scheduler -o json",
 		Flags:       []cli.Flag{staleFlag()},
 		Action:      p.action(leader),
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -98,7 +99,21 @@ lockd show jobs/nightly                    # who holds it, who waits`,
 }
 
 // usageOf takes what package cli finds wrong with a flag's value, instead of letting it print the whole help.
-func usageOf(_ *cli.Context, err error, _ bool) error { return &usageError{text: err.Error()} }
+func usageOf(flags *cli.Context, err error, _ bool) error {
+	return &usageError{text: strings.Replace(err.Error(), " for flag -", " for --", 1), path: pathOf(flags)}
+}
+
+// pathOf returns the names of the commands that lead to the one at work.
+func pathOf(flags *cli.Context) []string {
+	var path []string
+	for _, up := range flags.Lineage() {
+		if up.Command != nil && up.Command.Name != "" && up.Command.Name != "lockd" {
+			path = append(path, up.Command.Name)
+		}
+	}
+	slices.Reverse(path)
+	return path
+}
 
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
@@ -157,14 +172,7 @@ func (p *program) bare(do func(context.Context, *call) error) cli.ActionFunc {
 
 // usage makes an error about the arguments of the command at work.
 func (c *call) usage(format string, args ...any) error {
-	var path []string
-	for _, up := range c.flags.Lineage() {
-		if up.Command != nil && up.Command.Name != "" && up.Command.Name != "lockd" {
-			path = append(path, up.Command.Name)
-		}
-	}
-	slices.Reverse(path)
-	return &usageError{text: fmt.Sprintf(format, args...), path: path}
+	return &usageError{text: fmt.Sprintf(format, args...), path: pathOf(c.flags)}
 }
 
 // args returns exactly the arguments that the names stand for.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,10 +22,10 @@ import (
 )
 
 const serveHelp = `Settings come from flags, then LOCKD_* variables (--min-free is LOCKD_MIN_FREE),
-then the YAML file of --config (min_free: 1GiB), then defaults. HUP reads the file
-again: the log level and the TLS files take force, the rest needs a restart. TERM
-or INT stops gracefully, a second one at once. OTEL_* variables send traces and
-metrics; /metrics on the HTTP port is there without them.
+then the YAML file of --config (min_free: 1GiB), then defaults. HUP reads the
+file again: the log level and what the TLS files hold take force, the rest needs
+a restart. TERM or INT stops gracefully, a second one at once. OTEL_* variables
+send traces and metrics; /metrics on the HTTP port is there without them.
 
 Examples:
 lockd serve --dev
@@ -77,12 +78,25 @@ func serve(ctx context.Context, c *call) error {
 		err = config.Validate()
 	}
 	if err != nil {
-		return &failure{code: exitUsage, err: fmt.Errorf("settings: %w", err), hint: "see: lockd help serve, lockd serve --check-config"}
+		return &failure{code: exitUsage, err: asWritten(err), hint: "see: lockd help serve"}
 	}
 	if c.flags.Bool("check-config") {
 		return d.printSettings(c.out)
 	}
 	return d.run(ctx, config)
+}
+
+// asWritten names the settings in an error of a Config as they are written here.
+func asWritten(err error) error {
+	named := err.Error()
+	for _, s := range everySetting() {
+		var field strings.Builder
+		for word := range strings.SplitSeq(s.name, "-") {
+			field.WriteString(strings.ToUpper(word[:1]) + word[1:])
+		}
+		named = regexp.MustCompile(`\b`+field.String()+`\b`).ReplaceAllString(named, s.key())
+	}
+	return errors.New(strings.ReplaceAll(named, "Memory", "dev"))
 }
 
 func (d *daemon) printSettings(w io.Writer) error {

@@ -29,6 +29,7 @@ func (p *program) snapshotCommand() *cli.Command {
 				}},
 				Action: p.action(saveSnapshot),
 			},
+			inspectCommand(p), restoreCommand(p),
 		},
 	}
 }

@@ -49,24 +49,27 @@ func status(ctx context.Context, c *call) error {
 		if err != nil {
 			return err
 		}
-		shown := askAll(ctx, cl, nodes)
-		l := c.list("node", "address", "ROLE", "TERM", "APPLIED", "LOCKS", "SESSIONS", "agent")
-		for _, n := range shown {
-			cells := []string{n.Name, n.Address, n.Role, "-", "-", "-", "-", n.Agent}
-			if n.Error == "" {
-				for i, v := range []uint64{n.Term, n.Applied, n.Locks, n.Sessions} {
-					cells[i+3] = strconv.FormatUint(v, 10)
-				}
-			}
-			if err := l.add(n, cells...); err != nil {
-				return err
+		return c.printStatus(askAll(ctx, cl, nodes))
+	})
+}
+
+func (c *call) printStatus(nodes []nodeShown) error {
+	l := c.list("node", "address", "ROLE", "TERM", "APPLIED", "LOCKS", "SESSIONS")
+	for _, n := range nodes {
+		cells := []string{n.Name, n.Address, n.Role, "-", "-", "-", "-"}
+		if n.Error == "" {
+			for i, v := range []uint64{n.Term, n.Applied, n.Locks, n.Sessions} {
+				cells[i+3] = strconv.FormatUint(v, 10)
 			}
 		}
-		if err := l.end(); err != nil {
+		if err := l.add(n, cells...); err != nil {
 			return err
 		}
-		return c.judge(shown)
-	})
+	}
+	if err := l.end(); err != nil {
+		return err
+	}
+	return c.judge(nodes)
 }
 
 // askAll asks all nodes at once.
