@@ -20,6 +20,9 @@ const (
 	// dialPatience is how long one node may take from the first packet to its Welcome.
 	dialPatience = 3 * time.Second
 
+	// hedge is how long one node may take before another one is tried beside it.
+	hedge = 250 * time.Millisecond
+
 	// grudge is for how long an address that did not answer is tried after all others.
 	grudge = 30 * time.Second
 
@@ -102,15 +105,19 @@ func (d *directory) list() (nodes []wire.Node, leader uint64) {
 	return slices.Clone(d.nodes), d.leader
 }
 
-// order returns every address that is known: that of the leader first, those that did not answer of late last, and else at random,
-// so that the clients of a node that died spread.
-func (d *directory) order() []string {
+// order returns every address that is known, but that of the node to avoid: that of the leader first, those that did not answer of
+// late last, and else at random, so that the clients of a node that died spread.
+func (d *directory) order(avoid uint64) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.DeleteFunc(d.failed, func(_ string, at time.Time) bool { return time.Since(at) >= grudge })
 	all := slices.Clone(d.endpoints)
 	leader := ""
 	for _, n := range d.nodes {
+		if n.ID == avoid && len(d.nodes) > 1 {
+			all = slices.DeleteFunc(all, func(a string) bool { return a == n.Address })
+			continue
+		}
 		if n.Address == "" {
 			continue
 		}
@@ -150,40 +157,95 @@ func (d *directory) outcome(address string, err error) {
 	}
 }
 
-// connect tries every address once and returns a link to a node other than avoid (unless there is but one), the leader if it can
-// be had at once. When all that answered refused for good, so does it: the error wraps an *Error.
+// connect returns a link to a node other than avoid (unless there is but one), the leader if it can be had at once. It tries every
+// address once: the next one when one has failed, or has not answered for a while, as those of stopped nodes do. When all that
+// answered refused for good, so does it: the error wraps an *Error.
 func (d *directory) connect(ctx context.Context, avoid uint64) (*link, error) {
-	var errs []error
-	refused, wrong := true, false
-	for _, address := range d.order() {
-		l, err := d.open(ctx, address)
-		if ctx.Err() != nil {
-			if l != nil {
-				l.close()
+	dialing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	addresses := d.order(avoid)
+	r := round{dir: d, avoid: avoid, err: roundError{refused: true}}
+	ended := make(chan attempt, len(addresses))
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for begun, open := 0, 0; open > 0 || begun < len(addresses) && dialing.Err() == nil; {
+		select {
+		case <-next.C:
+			if begun == len(addresses) || dialing.Err() != nil {
+				continue
 			}
-			return nil, context.Cause(ctx)
+			a := attempt{address: addresses[begun], began: time.Now()}
+			begun++
+			open++
+			go func() {
+				a.link, a.err = d.open(dialing, a.address)
+				ended <- a
+			}()
+			next.Reset(hedge)
+		case a := <-ended:
+			open--
+			if r.take(a, dialing.Err() != nil); r.won != nil {
+				cancel() // the others end at once
+			} else {
+				next.Reset(0)
+			}
 		}
-		d.outcome(address, err)
-		if err == nil && l.welcome.Node == avoid && !d.alone() {
-			l.close()
-			err = fmt.Errorf("%s is the node that is connected already", address)
-			refused = false
-		}
-		if err == nil {
-			return d.prefer(ctx, l, avoid), nil
-		}
-		if e, ok := errors.AsType[*Error](err); !ok || wire.Code(e.Code).Advice() != wire.Final {
-			refused = false
-		} else if wire.Code(e.Code) == wire.WrongCluster {
-			wrong = true
-		}
-		errs = append(errs, err)
 	}
-	if wrong { // the cluster was restored, or its addresses are another's by now
+	switch {
+	case ctx.Err() != nil:
+		if r.won != nil {
+			r.won.close()
+		}
+		return nil, context.Cause(ctx)
+	case r.won != nil:
+		return d.prefer(ctx, r.won, avoid), nil
+	case r.wrong: // the cluster was restored, or its addresses are another's by now
 		d.forget()
-		refused = false
+		r.err.refused = false
 	}
-	return nil, &roundError{errs: errs, refused: refused}
+	return nil, &r.err
+}
+
+// attempt is how one address answered.
+type attempt struct {
+	address string
+	began   time.Time
+	link    *link
+	err     error
+}
+
+// round gathers how the addresses answered.
+type round struct {
+	dir   *directory
+	avoid uint64
+	won   *link
+	wrong bool // one belongs to another cluster
+	err   roundError
+}
+
+// take takes an attempt that has ended; late tells that it was not needed any more.
+func (r *round) take(a attempt, late bool) {
+	if !late || a.err == nil || time.Since(a.began) >= hedge {
+		r.dir.outcome(a.address, a.err)
+	}
+	switch {
+	case a.err != nil:
+	case r.won != nil:
+		a.link.close()
+		return
+	case a.link.welcome.Node == r.avoid && !r.dir.alone():
+		a.link.close()
+		a.err = fmt.Errorf("%s is the node that is connected already", a.address)
+	default:
+		r.won = a.link
+		return
+	}
+	if e, ok := errors.AsType[*Error](a.err); !ok || wire.Code(e.Code).Advice() != wire.Final {
+		r.err.refused = false
+	} else if wire.Code(e.Code) == wire.WrongCluster {
+		r.wrong = true
+	}
+	r.err.errs = append(r.err.errs, a.err)
 }
 
 // alone reports whether the cluster has but one node.

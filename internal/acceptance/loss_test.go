@@ -99,3 +99,22 @@ func TestField17LateSuccess(t *testing.T) {
 		unlock(t, lock(t, cl, "moon"))
 	})
 }
+
+// TestField03OneNodeOutOfReach takes each node in turn away from a client with a short TTL, without a word to either side: the session
+// goes on over another one.
+func TestField03OneNodeOutOfReach(t *testing.T) {
+	bubble(t, func(t *testing.T, c *testcluster.Cluster) {
+		cl := dialFrom(t, c, "holder", 2*time.Second)
+		l := lock(t, cl, "shop")
+		for round := range 9 {
+			away := c.Name(round % 3)
+			c.Net.Cut("holder", away)
+			time.Sleep(10 * time.Second)
+			c.Net.Heal("holder", away)
+			if err := l.Err(); err != nil {
+				t.Fatalf("lost while %s was out of reach: %v", away, err)
+			}
+		}
+		unlock(t, l)
+	})
+}
