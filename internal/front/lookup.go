@@ -1,9 +1,6 @@
 package front
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/lockd/lockd/internal/wire"
 	"github.com/lockd/lockd/lockd/locktable"
 )
@@ -76,13 +73,8 @@ func getLock(t *locktable.Table, ask *wire.Get) (lock wire.Lock, found bool) {
 
 // listLocks returns the locks behind a name, in the order of their names.
 func listLocks(t *locktable.Table, ask *wire.List) (locks []wire.Summary, more bool) {
-	names := t.Names(ask.Prefix)
-	from, found := slices.BinarySearchFunc(names, ask.After, strings.Compare)
-	if found {
-		from++
-	}
 	room := budget(replyBytes)
-	for _, name := range names[from:] {
+	for _, name := range t.NamesAfter(ask.Prefix, ask.After, most(ask.Most)+1) {
 		if len(locks) >= most(ask.Most) || !room.spend(len(name)) {
 			return locks, true
 		}

@@ -126,6 +126,7 @@ func load(s checkpoint.State) (*locktable.Table, checkpoint.Head, error) {
 	if err != nil {
 		return nil, head, err
 	}
+	loader.Expect(head.Count)
 	if err := s.Load(func(r checkpoint.Record) error { return loader.Add(locktable.Record(r)) }); err != nil {
 		return nil, head, err
 	}

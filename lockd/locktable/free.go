@@ -215,6 +215,7 @@ func (t *Table) notLeft(l *lock) {
 func (t *Table) vanish(l *lock, last Ending) {
 	l.gone = true
 	delete(t.locks, l.name)
+	t.catalog.remove(l)
 	if l.crowd != nil {
 		t.notLeft(l)
 		t.touch(l.crowd)

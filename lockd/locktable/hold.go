@@ -15,6 +15,7 @@ func (t *Table) lockNamed(name string, limit uint32) *lock {
 	}
 	l = &lock{name: name, limit: limit}
 	t.locks[name] = l
+	t.catalog.add(l)
 	if last := t.recall(name); last.How != NotEnded {
 		t.gather(l).last = last
 	}

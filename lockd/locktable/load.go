@@ -56,6 +56,16 @@ func NewLoader(index, term uint64, meta []byte) (*Loader, error) {
 	return &Loader{table: t}, nil
 }
 
+// Expect makes room for so many records, as far as a claim is believed.
+func (l *Loader) Expect(records int) {
+	const believed = 1 << 20
+	records = min(records, believed)
+	l.holds = slices.Grow(l.holds, records)
+	if len(l.table.locks) == 0 {
+		l.table.locks = make(map[string]*lock, records)
+	}
+}
+
 // Add takes a record. It keeps no part of it.
 func (l *Loader) Add(r Record) error {
 	row, err := l.read(r)
@@ -304,7 +314,9 @@ func (l *Loader) placeWait(loaded loadedWait) error {
 func (l *Loader) finish() error {
 	t := l.table
 	var left []*crowd
+	all := make([]*lock, 0, len(t.locks))
 	for _, k := range t.locks {
+		all = append(all, k)
 		if k.crowd != nil && (k.crowd.left != 0 || k.empty()) {
 			left = append(left, k.crowd)
 		}
@@ -318,6 +330,7 @@ func (l *Loader) finish() error {
 		}
 		t.left.push(c.left, c)
 	}
+	t.catalog.fill(all)
 	kept := make([]*memory, 0, len(t.memories.byName))
 	for _, m := range t.memories.byName {
 		kept = append(kept, m)

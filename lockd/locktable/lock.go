@@ -18,6 +18,7 @@ type lock struct {
 	limit uint32 // of slots; 0 = read-write
 	gone  bool   // not in the Table any more
 	freed bool   // in Table.freed
+	paged bool   // on a page of the catalog
 }
 
 // crowd is a lock's part with many holders, with waiters, or with a past. It is a record of its own.

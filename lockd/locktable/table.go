@@ -18,6 +18,7 @@ type Table struct {
 
 	sessions *session.Table[holdings]
 	locks    map[string]*lock
+	catalog  catalog // the same locks in order
 	alarms   alarms
 	left     line[crowd] // locks whose waiters may be granted, by crowd.left
 	memories memories

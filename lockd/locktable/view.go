@@ -2,7 +2,6 @@ package locktable
 
 import (
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
@@ -187,15 +186,21 @@ func viewWait(w *wait) Waiter {
 	return v
 }
 
-// Names returns the names that begin with prefix, in their order. It walks all locks.
-func (t *Table) Names(prefix string) []string {
+// Names returns all names that begin with prefix, in their order.
+func (t *Table) Names(prefix string) []string { return t.NamesAfter(prefix, "", len(t.locks)) }
+
+// NamesAfter returns the first names that begin with prefix and come after another one, in their order, at most so many. It looks at
+// no more locks than it returns, but for those of dead sessions.
+func (t *Table) NamesAfter(prefix, after string, most int) []string {
 	var names []string
-	for name, l := range t.locks {
-		if strings.HasPrefix(name, prefix) && t.exists(l) {
-			names = append(names, name)
+	for l := range t.catalog.from(max(prefix, after)) {
+		if len(names) >= most || !strings.HasPrefix(l.name, prefix) {
+			break
+		}
+		if l.name != after && t.exists(l) {
+			names = append(names, l.name)
 		}
 	}
-	slices.Sort(names)
 	return names
 }
 
