@@ -281,13 +281,16 @@ func (q *query) final() bool {
 	if format := (*wire.FormatError)(nil); errors.As(q.err, &format) {
 		return true
 	}
-	return q.last != nil && q.last.final()
+	return q.last != nil && (q.last.final() || q.last.diskFull())
 }
 
 // final reports whether the same request would not fare better another time.
 func (e *Error) final() bool {
 	return e.Known && e.Code != 0 && wire.Code(e.Code).Advice() == wire.Final
 }
+
+// diskFull reports whether the cluster has no room for it.
+func (e *Error) diskFull() bool { return e.Known && wire.Code(e.Code) == wire.DiskFull }
 
 // fail returns the error of a request that was given up, because of a cause or because it is refused.
 func (q *query) fail(cause error) error {

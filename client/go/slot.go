@@ -180,8 +180,11 @@ func (o *owner) fromWire(sl *slot, m wire.Message) machine.Message {
 	case *wire.Failure:
 		asked := sl.pending[m.ID]
 		delete(sl.pending, m.ID)
-		code, body := judge(m, sl.link.endpoint)
+		code, body := judge(asked, m, sl.link.endpoint)
 		answeredBy(asked, body.err)
+		if _, ok := asked.(machine.OpenRequest); ok && body.err.diskFull() {
+			o.later = append(o.later, func(o *owner, now time.Duration) { o.troubled(now, body.err, body.err) })
+		}
 		return replied(asked, code, body, &wire.Reply{}, m.Wait)
 	case *wire.WaitOver:
 		code, body := verdict(m.Outcome, sl.link.endpoint)

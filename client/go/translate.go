@@ -89,10 +89,13 @@ func verdict(out wire.Outcome, endpoint string) (machine.Code, answer) {
 	}}
 }
 
-// judge returns what a failure means to the machine: only what had no effect, and would not fare better, is a refusal.
-func judge(f *wire.Failure, endpoint string) (machine.Code, answer) {
+// judge returns what a failure of a request means to the machine: only what had no effect, and would not fare better, is a refusal.
+// A full disk is one to who asks for more: he should hear of it, rather than wait until somebody else has.
+func judge(asked machine.Message, f *wire.Failure, endpoint string) (machine.Code, answer) {
 	e := failure(f, endpoint)
-	if e.final() {
+	r, _ := asked.(machine.Request)
+	grows := r.Op.Kind == machine.OpAcquire || r.Op.Kind == machine.OpTry || r.Op.Kind == machine.OpOther
+	if e.final() || grows && e.diskFull() {
 		return machine.Refused, answer{err: e}
 	}
 	return machine.Retry, answer{err: e}
