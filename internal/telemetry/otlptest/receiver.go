@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -254,6 +255,12 @@ func text(v *commonpb.AnyValue) string {
 		return strconv.FormatInt(v.IntValue, 10)
 	case *commonpb.AnyValue_BoolValue:
 		return strconv.FormatBool(v.BoolValue)
+	case *commonpb.AnyValue_ArrayValue:
+		var list []string
+		for _, one := range v.ArrayValue.GetValues() {
+			list = append(list, text(one))
+		}
+		return strings.Join(list, ",")
 	case *commonpb.AnyValue_DoubleValue:
 		return strconv.FormatFloat(v.DoubleValue, 'g', -1, 64)
 	default:
