@@ -146,7 +146,7 @@ func (c *trio) config(i int) Config {
 }
 
 // node starts a node and returns at once; what becomes of it comes later.
-func (c *trio) node(t *testing.T, ctx context.Context, i int, change ...func(*Config)) (*bare, <-chan error) {
+func (c *trio) node(ctx context.Context, t *testing.T, i int, change ...func(*Config)) (*bare, <-chan error) {
 	t.Helper()
 	config := c.config(i)
 	for _, f := range change {
@@ -190,7 +190,7 @@ func TestFoundingInAnyOrder(t *testing.T) {
 			nodes := make([]*bare, 3)
 			started := make([]<-chan error, 3)
 			for n, i := range order {
-				nodes[i], started[i] = c.node(t, t.Context(), i)
+				nodes[i], started[i] = c.node(t.Context(), t, i)
 				time.Sleep(3 * time.Second)
 				synctest.Wait()
 				for j := range started {
@@ -221,7 +221,7 @@ func TestFoundingInAnyOrder(t *testing.T) {
 			}
 			closeAll(t, nodes...)
 			for i := range nodes {
-				nodes[i], started[i] = c.node(t, t.Context(), i)
+				nodes[i], started[i] = c.node(t.Context(), t, i)
 			}
 			mustStart(t, started...)
 			again := do(t, nodes, &locktable.Open{ID: session.ID{1}, TTL: time.Minute})
@@ -239,7 +239,7 @@ func (c *trio) found(t *testing.T) []*bare {
 	nodes := make([]*bare, 3)
 	started := make([]<-chan error, 3)
 	for i := range nodes {
-		nodes[i], started[i] = c.node(t, t.Context(), i)
+		nodes[i], started[i] = c.node(t.Context(), t, i)
 	}
 	mustStart(t, started...)
 	return nodes
@@ -254,7 +254,7 @@ func TestA10WipedNodesDoNotFound(t *testing.T) {
 			nodes := c.found(t)
 			nodes[0].close(t)
 			c.homes[0] = &memoryHome{}
-			n, started := c.node(t, t.Context(), 0)
+			n, started := c.node(t.Context(), t, 0)
 			if err := <-started; !errors.Is(err, ErrWiped) || !strings.Contains(err.Error(), "cannot found it again") {
 				t.Errorf("the wiped first node: %v", err)
 			}
@@ -267,7 +267,7 @@ func TestA10WipedNodesDoNotFound(t *testing.T) {
 			nodes := c.found(t)
 			nodes[1].close(t)
 			c.homes[1] = &memoryHome{}
-			n, started := c.node(t, t.Context(), 1)
+			n, started := c.node(t.Context(), t, 1)
 			if err := <-started; !errors.Is(err, ErrWiped) {
 				t.Errorf("the wiped node: %v", err)
 			}
@@ -288,8 +288,8 @@ func TestA10WipedNodesDoNotFound(t *testing.T) {
 				c.net.Cut(name, "n3")
 			}
 			ctx, cancel := context.WithCancel(t.Context())
-			first, started1 := c.node(t, ctx, 0)
-			second, started2 := c.node(t, ctx, 1)
+			first, started1 := c.node(ctx, t, 0)
+			second, started2 := c.node(ctx, t, 1)
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
 			if len(started1)+len(started2) > 0 {
@@ -323,7 +323,7 @@ func TestFoundingBeginsAgainAfterACrash(t *testing.T) {
 			nodes[0] = &bare{}
 			first := nodes[0].open(config, saves)
 			for i := 1; i < 3; i++ {
-				nodes[i], started[i] = c.node(t, t.Context(), i)
+				nodes[i], started[i] = c.node(t.Context(), t, i)
 			}
 			if first == nil {
 				first = nodes[0].start(t.Context())
@@ -337,7 +337,7 @@ func TestFoundingBeginsAgainAfterACrash(t *testing.T) {
 				t.Fatalf("step %d: %v", at, first)
 			}
 			nodes[0].close(t)
-			nodes[0], started[0] = c.node(t, t.Context(), 0)
+			nodes[0], started[0] = c.node(t.Context(), t, 0)
 			mustStart(t, started...)
 			if reply := do(t, nodes, &locktable.Open{ID: session.ID{1}, TTL: time.Minute}); reply.Code != locktable.OK {
 				t.Errorf("step %d: %+v", at, reply)
@@ -384,18 +384,20 @@ func TestFoundingRefusesOtherConfigurations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTrio()
 		ctx, cancel := context.WithCancel(t.Context())
-		first, started1 := c.node(t, ctx, 0)
+		first, started1 := c.node(ctx, t, 0)
 		other := func(config *Config) { config.InitialCluster = c.list[:2] }
-		second, started2 := c.node(t, ctx, 1, other)
+		second, started2 := c.node(ctx, t, 1, other)
 		if err := <-started2; err == nil || !strings.Contains(err.Error(), "another initial cluster") {
 			t.Errorf("with another list: %v", err)
 		}
-		third, started3 := c.node(t, ctx, 2, func(config *Config) { config.ClusterName = "other" })
+		third, started3 := c.node(ctx, t, 2, func(config *Config) { config.ClusterName = "other" })
 		if err := <-started3; err == nil || !strings.Contains(err.Error(), "check the names and addresses") {
 			t.Errorf("with another name of the cluster: %v", err)
 		}
 		cancel()
-		<-started1
+		if err := <-started1; !errors.Is(err, context.Canceled) {
+			t.Errorf("the first node: %v", err)
+		}
 		closeAll(t, first, second, third)
 		for name, change := range map[string]func(*Config){
 			"another name":    func(config *Config) { config.Name = "n2" },
@@ -416,7 +418,7 @@ func TestFoundingRefusesOtherConfigurations(t *testing.T) {
 func TestS12WrongClockFoundsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // in the year 2000
 		c := newTrio()
-		n, started := c.node(t, t.Context(), 0, func(config *Config) { config.InitialCluster, config.TokenFloor = nil, 0 })
+		n, started := c.node(t.Context(), t, 0, func(config *Config) { config.InitialCluster, config.TokenFloor = nil, 0 })
 		if err := <-started; !errors.Is(err, locktable.ErrWallClock) || !strings.Contains(err.Error(), "token floor") {
 			t.Errorf("founded in the year 2000: %v", err)
 		}
@@ -451,7 +453,7 @@ func TestDirectoryFindsNodes(t *testing.T) {
 			t.Errorf("nodes (-want +got):\n%s", diff)
 		}
 		var started <-chan error
-		nodes[2], started = c.node(t, t.Context(), 2)
+		nodes[2], started = c.node(t.Context(), t, 2)
 		mustStart(t, started)
 		<-told
 		if n, ok := d.lookup(nodes[2].founded.id.ID); !ok || n.Address != "n3:7400" || len(d.nodes()) != 3 {

@@ -36,7 +36,7 @@ func saveTo(t *testing.T, b *bare) string {
 }
 
 // restoreTo makes a home in memory what Restore makes of a directory.
-func restoreTo(t *testing.T, h *memoryHome, c Config, path string, noWait bool) identity {
+func restoreTo(t *testing.T, h *memoryHome, c Config, path string, noWait bool) {
 	t.Helper()
 	c = c.filled()
 	id := newIdentity(&c)
@@ -54,7 +54,6 @@ func restoreTo(t *testing.T, h *memoryHome, c Config, path string, noWait bool) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return id
 }
 
 const leaseTTL = time.Hour
@@ -102,7 +101,7 @@ func TestS11RestoredClusterIsAnotherOne(t *testing.T) {
 		}
 		restoreTo(t, c.homes[0], c.config(0), path, false)
 		for i := range nodes { // the others may well be there first
-			nodes[2-i], _ = c.node(t, t.Context(), 2-i)
+			nodes[2-i], _ = c.node(t.Context(), t, 2-i)
 			time.Sleep(2 * time.Second)
 		}
 		synctest.Wait()
@@ -162,7 +161,7 @@ func TestS11RestoredClusterBeginsWithEmptyNodes(t *testing.T) {
 		nodes[2].close(t)
 		c.homes[0], c.homes[2] = &memoryHome{}, &memoryHome{}
 		restoreTo(t, c.homes[0], c.config(0), path, false)
-		first, started := c.node(t, t.Context(), 0)
+		first, started := c.node(t.Context(), t, 0)
 		if err := <-started; err == nil || !strings.Contains(err.Error(), "begins with empty nodes") {
 			t.Errorf("beside a node of the old cluster: %v", err)
 		}
