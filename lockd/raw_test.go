@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -188,4 +189,24 @@ func (c *raw) keepAlive(life wire.Life) *wire.KeepAliveAnswer {
 	})
 	answer, _ := m.(*wire.KeepAliveAnswer)
 	return answer
+}
+
+// renews sends KeepAlives of a life until one is answered: what a node has sent on to a leader that is gone is lost.
+func (c *raw) renews(life wire.Life, every time.Duration) {
+	c.t.Helper()
+	for number := uint64(1); number < 100; number++ {
+		if err := c.send(&wire.KeepAlive{Life: life, Number: number}); err != nil {
+			c.t.Fatal(err)
+		}
+		for end := time.Now().Add(every); time.Now().Before(end); {
+			m, err := c.read(time.Until(end))
+			if answer, ok := m.(*wire.KeepAliveAnswer); ok && answer.Verdict == 1 {
+				return
+			}
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				c.t.Fatal(err)
+			}
+		}
+	}
+	c.t.Fatal("no KeepAlive is answered")
 }

@@ -233,3 +233,40 @@ func TestSnapshotIsSaved(t *testing.T) {
 		t.Errorf("the snapshot begins with %q", b.Bytes()[:min(8, b.Len())])
 	}
 }
+
+// A leader that falls silent without a word, its connections open: the other two serve again within a few election timeouts, and
+// renew what was opened before.
+func TestSilentLeaderIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testcluster.StartBubble(t, 3)
+		leader := leaderOf(t, c)
+		dial := c.Net.Host("client").Dial
+		var clients []*raw
+		var lives []wire.Life
+		for i := range 3 {
+			if i != leader {
+				client := connect(t, dial, c.Endpoints()[i])
+				clients, lives = append(clients, client), append(lives, client.open(uint64(i+1), time.Minute))
+			}
+		}
+		for i := range 3 {
+			if i != leader {
+				c.Net.Cut(c.Name(leader), c.Name(i))
+			}
+		}
+		cut := time.Now()
+		for i, client := range clients {
+			client.renews(lives[i], 500*time.Millisecond)
+			t.Logf("KeepAlive answered after %v", time.Since(cut))
+		}
+		for i, client := range clients {
+			if got := client.acquire(lives[i], 1, c.Name(i), 0); got.Code != wire.Granted {
+				t.Errorf("Acquire: %v", got.Code)
+			}
+			t.Logf("Acquire answered after %v", time.Since(cut))
+		}
+		if took := time.Since(cut); took > 3*time.Second {
+			t.Errorf("it took %v to renew and to grant again", took)
+		}
+	})
+}
