@@ -100,7 +100,7 @@ func verdict(err error) (code int, hint string) {
 			hint = f.hint
 		}
 	}
-	if code == 0 {
+	if code == 0 && (!decided || f.err != nil) {
 		code = exitFailure
 	}
 	return code, hint
