@@ -3,6 +3,7 @@ package machine_test
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -178,7 +179,8 @@ func (s *script) verb(now time.Duration, verb string, a *arguments) error {
 		m.Close(now)
 	case "acquire", "try", "do":
 		kind := map[string]machine.OpKind{"acquire": machine.OpAcquire, "try": machine.OpTry, "do": machine.OpOther}[verb]
-		id, err := m.Do(now, machine.Op{Kind: kind, Wait: a.duration(a.pairs["wait"]), Body: a.word(0)})
+		op := machine.Op{Kind: kind, Wait: a.duration(a.pairs["wait"]), Lease: slices.Contains(a.words, "lease"), Body: a.word(0)}
+		id, err := m.Do(now, op)
 		s.names[id] = a.word(0)
 		return err
 	case "acquire-many":
@@ -230,6 +232,7 @@ func (s *script) message(verb string, a *arguments) machine.Message {
 	case "open-answer":
 		return machine.OpenAnswer{
 			ID: s.id, Code: a.code(a.pairs["code"], machine.Done), Index: a.uint(a.pairs["index"]), Cluster: cluster, Body: a.pairs["why"],
+			Wait: a.duration(a.pairs["wait"]),
 		}
 	case "keepalive-answer":
 		return machine.KeepAliveAnswer{
@@ -238,6 +241,7 @@ func (s *script) message(verb string, a *arguments) machine.Message {
 	case "answer":
 		return machine.Answer{
 			Life: s.life(a), Seq: a.uint(a.word(0)), Code: a.code(a.word(1), 0), Token: a.uint(a.pairs["token"]), Cluster: cluster,
+			Wait: a.duration(a.pairs["wait"]),
 		}
 	case "close-answer":
 		return machine.CloseAnswer{Life: s.life(a)}
