@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
-	"sync"
-
-	"github.com/hashicorp/go-msgpack/v2/codec"
 )
 
 // FrameMax is the largest length of a frame: its type and its body.
@@ -20,25 +16,6 @@ const headerSize = 4 + 1
 // ErrFrameTooLarge is what writing returns for a message that does not fit a frame.
 var ErrFrameTooLarge = errors.New("wire: the message does not fit a frame")
 
-// handle configures the codec: numbers in their shortest form, strings and bytes apart, structs as arrays in the order of their fields.
-var handle = newHandle()
-
-func newHandle() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{WriteExt: true, PositiveIntUnsigned: true}
-	h.StructToArray = true
-	h.MaxDepth = depthMax
-	return h
-}
-
-// encoders and decoders keep what the codec allocates for itself: *encoder and *codec.Decoder.
-var encoders, decoders sync.Pool
-
-// encoder is a codec and the place where it leaves what it wrote.
-type encoder struct {
-	*codec.Encoder
-	out []byte
-}
-
 // Append appends the frame of a message to b. If the message breaks a limit of its fields it returns b and a *[FormatError]: what
 // Append takes, every reader of this version takes. It is safe for concurrent use.
 func Append(b []byte, m Message) ([]byte, error) {
@@ -47,10 +24,7 @@ func Append(b []byte, m Message) ([]byte, error) {
 		return b, fmt.Errorf("wire: a %T cannot be written", m)
 	}
 	start := len(b)
-	framed, err := appendBody(append(b, 0, 0, 0, 0, byte(m.Type())), m)
-	if err != nil {
-		return b, err
-	}
+	framed := e.shape.put(append(b, 0, 0, 0, 0, byte(m.Type())), reflect.ValueOf(m).Elem())
 	body := framed[start+headerSize:]
 	if len(body)+1 > FrameMax {
 		return b, fmt.Errorf("%w: %s has %d bytes, a frame at most %d", ErrFrameTooLarge, e.name, len(body)+1, FrameMax)
@@ -82,9 +56,7 @@ func Decode(t Type, body []byte) (Message, error) {
 		return nil, err
 	}
 	m := e.fresh()
-	if err := decodeBody(body, m); err != nil {
-		return nil, fmt.Errorf("wire: %s: %w", e.name, err)
-	}
+	e.shape.get(&cursor{rest: body, size: len(body)}, reflect.ValueOf(m).Elem())
 	return m, nil
 }
 
@@ -95,39 +67,4 @@ func RequestID(body []byte) (id uint64, ok bool) {
 		return 0, false
 	}
 	return c.uint()
-}
-
-// appendBody encodes m behind b, in place if there is room.
-func appendBody(b []byte, m any) ([]byte, error) {
-	e, ok := encoders.Get().(*encoder)
-	if !ok {
-		e = &encoder{Encoder: codec.NewEncoderBytes(nil, handle)}
-	}
-	defer encoders.Put(e)
-	e.out = slices.Grow(b, 64)[len(b):]
-	e.ResetBytes(&e.out)
-	err := e.Encode(m)
-	body := e.out
-	e.out = nil
-	if err != nil {
-		return b, fmt.Errorf("wire: %T: %w", m, err)
-	}
-	return append(b, body...), nil
-}
-
-// decodeBody decodes a verified body into what m points to.
-func decodeBody(body []byte, m any) error {
-	d, ok := decoders.Get().(*codec.Decoder)
-	if !ok {
-		d = codec.NewDecoderBytes(nil, handle)
-	}
-	defer decoders.Put(d)
-	d.ResetBytes(body)
-	if err := d.Decode(m); err != nil {
-		return err
-	}
-	if n := d.NumBytesRead(); n != len(body) {
-		return fmt.Errorf("%d of %d bytes were read", n, len(body))
-	}
-	return nil
 }

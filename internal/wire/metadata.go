@@ -1,6 +1,9 @@
 package wire
 
-import "errors"
+import (
+	"errors"
+	"reflect"
+)
 
 // MetadataMax is how many bytes metadata may have.
 const MetadataMax = 4096
@@ -18,10 +21,7 @@ var metadataShape = shapeFor[Metadata]()
 
 // Encode returns the bytes of the metadata, or an error that names the field that is too long.
 func (m *Metadata) Encode() ([]byte, error) {
-	b, err := appendBody(nil, m)
-	if err != nil {
-		return nil, err
-	}
+	b := metadataShape.put(nil, reflect.ValueOf(m).Elem())
 	if err := metadataShape.verify(b, "Metadata"); err != nil {
 		return nil, err
 	}
@@ -36,5 +36,6 @@ func DecodeMetadata(b []byte) (m Metadata, err error) {
 	if err := metadataShape.verify(b, "Metadata"); err != nil {
 		return m, err
 	}
-	return m, decodeBody(b, &m)
+	metadataShape.get(&cursor{rest: b, size: len(b)}, reflect.ValueOf(&m).Elem())
+	return m, nil
 }
