@@ -74,6 +74,29 @@ func TestLogIsCompactedUnderLoad(t *testing.T) {
 	t.Errorf("the log still begins at %d; %d entries are applied, 8 are to be kept", s.Base.Index+1, applied)
 }
 
+// A state machine may need more of the log than what follows its state, to rebuild a state that is found damaged later. So nothing
+// is dropped before it has said how much.
+func TestLogIsKeptUntilTheMachineHasSpoken(t *testing.T) {
+	id := raft.PeerID{Node: 1}
+	config := raft.Config{Index: 1, Voters: peersOf(1)}
+	state := raft.State{
+		Hard: raft.HardState{Term: 1}, Base: raft.Mark{Position: raft.Position{Index: 1, Term: 1}, Config: config}, Last: 1000,
+		Runs: []raft.TermRun{{First: 2, Term: 1}},
+	}
+	mark := raft.Mark{Position: raft.Position{Index: 1000, Term: 1}, Config: config}
+	e, err := raft.NewEngine(0, raft.Options{ID: id}, raft.EngineOptions{KeepEntries: 8}, state, mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := e.Turn(1); w.Compact != 0 {
+		t.Errorf("the log was dropped up to %d before the state machine has said what it needs", w.Compact)
+	}
+	e.Durable(500)
+	if w := e.Turn(2); w.Compact != 500 {
+		t.Errorf("the log was dropped up to %d, the state machine needs what is after 500", w.Compact)
+	}
+}
+
 // TestJointConfigurationIsChecked asks for a configuration that is good, but for which the joint one is too large.
 func TestJointConfigurationIsChecked(t *testing.T) {
 	peers := peersOf(raft.MaxPeers + 1)

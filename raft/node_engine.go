@@ -110,7 +110,7 @@ func NewEngine(now time.Duration, opt Options, eopt EngineOptions, s State, mark
 	}
 	e := &Engine{core: core, opt: eopt.withDefaults(), applied: mark.Index}
 	e.reads.open = make(map[uint64]*Request)
-	e.keep.opt, e.keep.durable = e.opt, mark.Index
+	e.keep.opt = e.opt // how much of the log the machine needs, only Durable tells: it may be more than what is after its mark
 	return e, nil
 }
 

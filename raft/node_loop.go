@@ -136,7 +136,14 @@ func (n *Node) write(ws []Write, idle bool) {
 			}
 		}
 	}
-	n.report(func(e *Engine, now time.Duration) { e.WriteDone(now, err) })
+	var durable Index
+	if errors.Is(err, ErrDiskFull) {
+		durable = n.opt.Machine.Mark().Index // what the machine no longer needs can make room
+	}
+	n.report(func(e *Engine, now time.Duration) {
+		e.Durable(durable)
+		e.WriteDone(now, err)
+	})
 }
 
 func (n *Node) compact(upTo Index) {
