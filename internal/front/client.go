@@ -177,6 +177,21 @@ func (c *client) answer(cmd *command, v *verdict) {
 		c.send(v.failure(cmd.order.id))
 		return
 	}
+	c.hear(cmd, v)
+	reply := &wire.Reply{ID: cmd.order.id, Index: v.index, Clock: v.clock, Outcome: v.outcome}
+	var err error
+	if cmd.last {
+		err = c.pushAndWrite(reply)
+	} else {
+		err = c.push(reply, false)
+	}
+	if err != nil {
+		c.f.o.Logger.Error("an answer does not fit a message", "error", err)
+	}
+}
+
+// hear begins, or ends, to listen for what an outcome names.
+func (c *client) hear(cmd *command, v *verdict) {
 	switch {
 	case v.outcome.Code == wire.SessionUnknown:
 		c.f.audience.leave(c, cmd.order.topic)
@@ -187,7 +202,6 @@ func (c *client) answer(cmd *command, v *verdict) {
 	case v.outcome.Code == wire.Granted && v.outcome.Deadline != 0:
 		c.f.audience.join(c, topic{token: v.outcome.Token}, 0)
 	}
-	c.send(&wire.Reply{ID: cmd.order.id, Index: v.index, Clock: v.clock, Outcome: v.outcome})
 }
 
 // tell queues an event of a session. Events and answers to KeepAlives share the urgent queue, so they keep their order.

@@ -27,6 +27,7 @@ type command struct {
 	kind    wire.Type
 	data    []byte // as it will stand in the log
 	arrived time.Time
+	last    bool       // to be answered is all that is left to its goroutine
 	rests   time.Time  // it is not offered to the leader before
 	span    trace.Span // of the request; nil if there is none
 	batch   uint64     // of a Forward that it came by
@@ -35,7 +36,8 @@ type command struct {
 
 // asker is whoever a command came from.
 type asker interface {
-	// answer takes the verdict, once for every command. It does not block.
+	// answer takes the verdict, once for every command. It does not block, but to write the answer of a command whose last act
+	// that is.
 	answer(cmd *command, v *verdict)
 }
 
@@ -87,11 +89,13 @@ func (f *Front) finish(cmd *command, v *verdict) {
 func (f *Front) propose(ctx context.Context, cmd *command) {
 	r, err := f.o.Tenure.Propose(ctx, cmd.data)
 	_, own := cmd.asker.(*client)
+	cmd.last = true
 	switch {
 	case err == nil:
 		f.traceResult(ctx, cmd, r)
 		f.finish(cmd, f.decided(r))
 	case own && !errors.Is(err, raft.ErrUnknown) && leadsNot(err):
+		cmd.last = false
 		f.routes.again(cmd)
 	default:
 		f.finish(cmd, failed(err))

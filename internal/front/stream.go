@@ -82,19 +82,42 @@ func giveBuffer(b []byte) {
 
 // push queues a message. An error means that it cannot be written as it is; that the connection is closed is none.
 func (s *stream) push(m wire.Message, urgent bool) error {
+	idle, err := s.enqueue(m, urgent)
+	if idle {
+		go s.write()
+	}
+	return err
+}
+
+// pushAndWrite queues a message that is not urgent, and writes what is queued if nobody does. It is for a goroutine whose last act it
+// is: that one need not wait, and another one need not be started.
+func (s *stream) pushAndWrite(m wire.Message) error {
+	idle, err := s.enqueue(m, false)
+	if idle {
+		s.write()
+	}
+	return err
+}
+
+// enqueue queues a message, and reports whether its caller is to see that it is written.
+func (s *stream) enqueue(m wire.Message, urgent bool) (idle bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.leaving || s.closed {
-		return nil
+		return false, nil
 	}
 	q := s.queue(urgent)
 	b, err := wire.Append(*q, m)
 	if err != nil {
-		return err
+		return false, err
 	}
 	*q = b
-	s.queued()
-	return nil
+	if len(s.urgent)+len(s.bulk) > s.limits.QueueBytes {
+		s.overflow()
+	}
+	idle = !s.writing
+	s.writing = true
+	return idle, nil
 }
 
 // pushFrames queues frames that were encoded before, as they go to many.
@@ -106,7 +129,10 @@ func (s *stream) pushFrames(frames []byte, urgent bool) {
 	}
 	q := s.queue(urgent)
 	*q = append(*q, frames...)
-	s.queued()
+	if len(s.urgent)+len(s.bulk) > s.limits.QueueBytes {
+		s.overflow()
+	}
+	s.start()
 }
 
 // wake tells that fill has something.
@@ -127,6 +153,7 @@ func (s *stream) leaveWithin(p *parting, limit time.Duration) {
 	defer s.mu.Unlock()
 	if !s.leaving && !s.closed {
 		s.part(p, limit)
+		s.start()
 	}
 }
 
@@ -137,7 +164,6 @@ func (s *stream) part(p *parting, limit time.Duration) {
 	if b, err := wire.Append(*q, &wire.Goodbye{Code: p.code, Text: clip(p.text)}); err == nil {
 		*q = b
 	}
-	s.start()
 }
 
 // drop closes the connection as it is.
@@ -177,14 +203,10 @@ func (s *stream) queue(urgent bool) *[]byte {
 	return q
 }
 
-// queued begins to write what was queued. A peer that has let too much pile up is given up.
-func (s *stream) queued() {
-	if len(s.urgent)+len(s.bulk) > s.limits.QueueBytes {
-		s.urgent, s.bulk = nil, nil
-		s.part(&parting{wire.TooSlow, "more was waiting to be read than the node keeps"}, s.limits.WriteTimeout)
-		return
-	}
-	s.start()
+// overflow gives up a peer that has let too much pile up.
+func (s *stream) overflow() {
+	s.urgent, s.bulk = nil, nil
+	s.part(&parting{wire.TooSlow, "more was waiting to be read than the node keeps"}, s.limits.WriteTimeout)
 }
 
 func (s *stream) start() {
