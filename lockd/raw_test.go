@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"testing"
@@ -23,22 +24,26 @@ type raw struct {
 	welcome *wire.Welcome
 }
 
-func greet(t testing.TB, conn net.Conn) (*raw, error) {
-	c := &raw{t: t, conn: conn, r: wire.NewReader(conn, wire.FrameMax), w: wire.NewWriter(conn)}
+func newRaw(t testing.TB, conn net.Conn) *raw {
+	return &raw{t: t, conn: conn, r: wire.NewReader(conn, wire.FrameMax), w: wire.NewWriter(conn)}
+}
+
+// hello greets the node.
+func (c *raw) hello() error {
 	hello := &wire.Hello{Magic: wire.Magic, VersionMin: wire.VersionMin, VersionMax: wire.VersionMax, Role: wire.RoleClient, Agent: "test"}
 	if err := c.send(hello); err != nil {
-		return nil, err
+		return err
 	}
 	m, err := c.read(10 * time.Second)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	welcome, ok := m.(*wire.Welcome)
 	if !ok {
-		return nil, errors.New("no welcome")
+		return fmt.Errorf("no welcome but %+v", m)
 	}
 	c.welcome = welcome
-	return c, nil
+	return nil
 }
 
 // connect greets the node at an address, and closes the connection when the test ends.
@@ -51,8 +56,8 @@ func connect(t testing.TB, dial func(ctx context.Context, address string) (net.C
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	c, err := greet(t, conn)
-	if err != nil {
+	c := newRaw(t, conn)
+	if err := c.hello(); err != nil {
 		t.Fatal(err)
 	}
 	return c
