@@ -10,15 +10,17 @@ import (
 var testSupport = []string{"raft/rafttest", "raft/memnet", "internal/memnet", "internal/sim", "internal/simproto"}
 
 // Sleeps finds tests that spend real time. In a testing/synctest bubble a sleep is how time passes, so it is allowed inside a function
-// literal given to synctest.Test, and in a function that itself calls synctest.Wait, which panics outside a bubble.
+// literal given to synctest.Test, or to a function of the package's tests that runs its argument in one, and in a function that itself
+// calls synctest.Wait, which panics outside a bubble.
 func Sleeps(t *Tree) []Finding {
 	var found []Finding
+	bubbles := bubbleMakers(t)
 	for _, f := range t.Files {
 		if f.Syntax == nil || !f.IsTest() && !slices.Contains(testSupport, f.Dir()) {
 			continue
 		}
 		ast.PreorderStack(f.Syntax, nil, func(n ast.Node, stack []ast.Node) bool {
-			if what := sleep(n); what != "" && !isLimit(stack) && !inBubble(stack) {
+			if what := sleep(n); what != "" && !isLimit(stack) && !inBubble(stack, bubbles[f.Dir()]) {
 				found = append(found, t.finding(n, "%s outside a synctest bubble: wait for the cause instead", what))
 			}
 			return true
@@ -63,7 +65,23 @@ func isLimit(stack []ast.Node) bool {
 	return ok && len(cases.List) > 1
 }
 
-func inBubble(stack []ast.Node) bool {
+// bubbleMakers returns, for each directory, the functions of its tests that call synctest.Test and are no tests themselves.
+func bubbleMakers(t *Tree) map[string][]string {
+	found := make(map[string][]string)
+	for _, f := range t.Files {
+		if f.Syntax == nil || !f.IsTest() {
+			continue
+		}
+		for _, d := range f.Syntax.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && !isTest(fn) && fn.Body != nil && calls(fn.Body, "synctest", "Test") {
+				found[f.Dir()] = append(found[f.Dir()], fn.Name.Name)
+			}
+		}
+	}
+	return found
+}
+
+func inBubble(stack []ast.Node, makers []string) bool {
 	for i, n := range slices.Backward(stack) {
 		switch n := n.(type) {
 		case *ast.FuncDecl:
@@ -74,6 +92,9 @@ func inBubble(stack []ast.Node) bool {
 			}
 			if call, ok := stack[i-1].(*ast.CallExpr); ok {
 				if pkg, name := callee(call); pkg == "synctest" && name == "Test" {
+					return true
+				}
+				if maker, ok := ast.Unparen(call.Fun).(*ast.Ident); ok && slices.Contains(makers, maker.Name) {
 					return true
 				}
 			}

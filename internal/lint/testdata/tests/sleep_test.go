@@ -55,3 +55,13 @@ func check(t *testing.T) {
 	}
 	t.SkipNow()
 }
+
+func bubble(t *testing.T, f func()) { synctest.Test(t, func(*testing.T) { f() }) }
+
+func run(_ *testing.T, f func()) { f() }
+
+func TestHelpers(t *testing.T) {
+	bubble(t, func() { time.Sleep(time.Hour) })
+	run(t, func() { time.Sleep(time.Second) })
+	t.Fail()
+}
