@@ -168,6 +168,9 @@ func (d *daemon) run(ctx context.Context, config lockd.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, t.Shutdown(context.WithoutCancel(ctx))) }()
 	d.log = t.Logger
+	if err := d.tls.observe(t); err != nil {
+		return err
+	}
 	config.Logger, config.TracerProvider, config.MeterProvider, config.Metrics = t.Logger, t.TracerProvider, t.MeterProvider, t.Metrics
 	config.Ready = func(a lockd.Addresses) { d.ready(ctx, a) }
 	if d.now.Dev {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/lockd/lockd/internal/certs"
+	"github.com/lockd/lockd/internal/telemetry"
 	"github.com/lockd/lockd/lockd"
 )
 
@@ -62,13 +63,20 @@ func (t *nodeTLS) stores() []*certs.Store {
 func (t *nodeTLS) run(ctx context.Context, log *slog.Logger) {
 	var all sync.WaitGroup
 	for _, s := range t.stores() {
-		all.Go(func() {
-			if err := s.Run(ctx); err != nil {
-				log.Error("certificates are no longer watched", "error", err)
-			}
-		})
+		all.Go(func() { s.Run(ctx, log) })
 	}
 	all.Wait()
+}
+
+// observe shows when the certificates expire.
+func (t *nodeTLS) observe(to *telemetry.Telemetry) error {
+	var errs []error
+	for port, s := range map[string]*certs.Store{"client": t.clients, "raft": t.nodes} {
+		if s != nil {
+			errs = append(errs, s.Observe(to.MeterProvider, port))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // reload reads the files again. Other files than those the node began with need a restart.

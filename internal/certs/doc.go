@@ -3,7 +3,7 @@
 //
 //	store, err := certs.Open(certs.Options{Cert: "node.pem", Key: "node.key", CA: "ca.pem", Node: certs.NodeName("lockd")})
 //	if err != nil { … }
-//	go store.Run(ctx)                  // looks at the files every ten seconds
+//	go store.Run(ctx, logger)          // looks at the files every ten seconds
 //	config, err := store.Peer()        // for the Raft port
 //	err = store.Reload()               // at once, as on SIGHUP
 //

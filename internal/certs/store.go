@@ -28,7 +28,6 @@ type Options struct {
 	CA     string
 	Node   string        // the name that only nodes bear, see NodeName; needed for Peer
 	Every  time.Duration // between looks at the files in Run; default ten seconds
-	Logger *slog.Logger  // tells what Run did; nil: nothing is logged
 }
 
 // Store holds what the files held when they were last in order.
@@ -63,9 +62,6 @@ func Open(o Options) (*Store, error) {
 	if o.Every <= 0 {
 		o.Every = pollEvery
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
 	s := &Store{o: o}
 	if err := s.Reload(); err != nil {
 		return nil, err
@@ -83,15 +79,15 @@ func (s *Store) Reload() error {
 	return nil
 }
 
-// Run looks at the files until ctx ends, and reloads what has changed. It blocks, and returns nil.
-func (s *Store) Run(ctx context.Context) error {
+// Run looks at the files until ctx ends, reloads what has changed, and logs that, or why it cannot be used. It blocks.
+func (s *Store) Run(ctx context.Context, log *slog.Logger) {
 	ticker := time.NewTicker(s.o.Every)
 	defer ticker.Stop()
 	var refused stamps // what could not be taken in; it is told once
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-ticker.C:
 		}
 		seen := s.stamps()
@@ -100,11 +96,11 @@ func (s *Store) Run(ctx context.Context) error {
 		}
 		if err := s.Reload(); err != nil {
 			refused = seen
-			s.o.Logger.WarnContext(ctx, "certificates have changed but cannot be used; those from before stay", "error", err)
+			log.WarnContext(ctx, "certificates have changed but cannot be used; those from before stay", "error", err)
 			continue
 		}
 		refused = stamps{}
-		s.o.Logger.InfoContext(ctx, "certificates reloaded", "file", s.o.Cert, "not_after", s.NotAfter())
+		log.InfoContext(ctx, "certificates reloaded", "file", s.o.Cert, "not_after", s.NotAfter())
 	}
 }
 
