@@ -96,9 +96,8 @@ func (c *catalog) takeOut(l *lock) {
 	}
 }
 
-// fill takes in all locks of a table, in any order, in the place of what was there.
+// fill takes in all locks of a table, in the order of their names, in the place of what was there.
 func (c *catalog) fill(all []*lock) {
-	slices.SortFunc(all, byName)
 	*c = catalog{}
 	for page := range slices.Chunk(all, catalogPage) {
 		c.pages = append(c.pages, slices.Clone(page))

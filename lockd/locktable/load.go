@@ -313,10 +313,14 @@ func (l *Loader) placeWait(loaded loadedWait) error {
 // finish puts into order what has an order of its own.
 func (l *Loader) finish() error {
 	t := l.table
-	var left []*crowd
 	all := make([]*lock, 0, len(t.locks))
 	for _, k := range t.locks {
 		all = append(all, k)
+	}
+	slices.SortFunc(all, byName)
+	t.catalog.fill(all)
+	var left []*crowd
+	for _, k := range all {
 		if k.crowd != nil && (k.crowd.left != 0 || k.empty()) {
 			left = append(left, k.crowd)
 		}
@@ -330,7 +334,6 @@ func (l *Loader) finish() error {
 		}
 		t.left.push(c.left, c)
 	}
-	t.catalog.fill(all)
 	kept := make([]*memory, 0, len(t.memories.byName))
 	for _, m := range t.memories.byName {
 		kept = append(kept, m)
