@@ -49,15 +49,16 @@ func (n *node) run(ctx, life context.Context) (err error) {
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	switch err := n.join(joining); {
+	case err == nil:
+		return n.serve(ctx, life, serve, serving, stop)
 	case life.Err() != nil:
 		return context.Cause(life)
 	case ctx.Err() != nil:
-		n.log.Info("stopped before the cluster was complete")
+		n.log.Info("stopped before the cluster was complete", slog.Any("error", err))
 		return nil
-	case err != nil:
+	default:
 		return err
 	}
-	return n.serve(ctx, life, serve, serving, stop)
 }
 
 // serve runs until ctx or the life of the node ends, and then stops what runs in the order in which it depends on each other.

@@ -22,9 +22,11 @@ func (t *Tenure) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-t.wake:
 		case <-t.soon:
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		if r := t.present(); r != nil {
 			t.lead(ctx, r)
