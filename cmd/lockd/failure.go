@@ -87,21 +87,15 @@ func verdict(err error) (code int, hint string) {
 	if s, ok := errors.AsType[*signalError](err); ok {
 		return exitSignal + int(s.signal), ""
 	}
-	f, decided := errors.AsType[*failure](err)
+	code = exitFailure
 	for _, a := range advice {
 		if errors.Is(err, a.err) {
 			code, hint = a.code, a.hint
 			break
 		}
 	}
-	if decided {
-		code = f.code
-		if f.hint != "" {
-			hint = f.hint
-		}
-	}
-	if code == 0 && (!decided || f.err != nil) {
-		code = exitFailure
+	if f, decided := errors.AsType[*failure](err); decided { // also for 0: a command's own, or that of -E
+		code, hint = f.code, orElse(f.hint, hint)
 	}
 	return code, hint
 }

@@ -202,6 +202,6 @@ func (c *call) detail(format string, args ...any) {
 }
 
 const (
-	defaultTimeout = 10 * time.Second
+	defaultTimeout = 5 * time.Second
 	closeTimeout   = 3 * time.Second // for giving back what is held, at the end
 )
