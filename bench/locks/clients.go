@@ -34,6 +34,7 @@ type order struct {
 type findings struct {
 	Window   time.Duration // as measured
 	CPU      time.Duration // of the servers, in the window
+	Others   time.Duration // CPU time of all that is not measured here, in the window
 	P50, P99 time.Duration // of a pair
 	Grants   []uint64      // of each client, in the window
 	Tries    []try

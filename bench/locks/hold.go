@@ -33,6 +33,9 @@ func hold(ctx context.Context, o order, ready func(findings) error, stop <-chan 
 	if err != nil {
 		return f, err
 	}
+	if err := o.Profile.heaps(ctx, o.Pprof); err != nil {
+		return f, err
+	}
 	f.Held = o.Locks
 	for i := range after {
 		f.Growth = append(f.Growth, after[i]-before[i])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -166,24 +167,42 @@ func (l *loop) client(ctx context.Context, i int) error {
 	}
 }
 
-// watch takes what the servers have used at both ends of the window, and profiles of it.
+// watch takes what the servers, and all others on the machine, have used at both ends of the window, and profiles of it.
 func watch(ctx context.Context, o order, from, to time.Time) (f findings, err error) {
 	if err := rig.Sleep(ctx, time.Until(from)); err != nil {
-		return f, nil //nolint:nilerr // the cause is with the context
+		return f, nil // the cause is with the context
 	}
 	wait := o.Profile.record(ctx, o.Pprof, o.Window)
-	before, err := rig.ProcessTime(o.Servers...)
+	defer func() { err = errors.Join(err, wait()) }()
+	before, err := useOf(o.Servers)
 	if err != nil {
-		return f, errors.Join(err, wait())
+		return f, err
 	}
 	began := time.Now()
 	if err := rig.Sleep(ctx, time.Until(to)); err != nil {
-		return f, wait()
+		return f, nil
 	}
 	f.Window = time.Since(began)
-	after, err := rig.ProcessTime(o.Servers...)
-	f.CPU = after - before
-	return f, errors.Join(err, wait())
+	after, err := useOf(o.Servers)
+	f.CPU, f.Others = after.servers-before.servers, max(0, after.others-before.others)
+	return f, err
+}
+
+// use is CPU time.
+type use struct{ servers, others time.Duration }
+
+// useOf returns what the servers have used so far, and what everything has used but them and this process.
+func useOf(servers []int) (u use, err error) {
+	if u.servers, err = rig.ProcessTime(servers...); err != nil {
+		return u, err
+	}
+	own, err := rig.ProcessTime(os.Getpid())
+	if err != nil {
+		return u, err
+	}
+	all, err := rig.MachineTime()
+	u.others = all - own - u.servers
+	return u, err
 }
 
 // idle measures what the servers do for sessions that only live.

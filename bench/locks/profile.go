@@ -82,6 +82,20 @@ func get(ctx context.Context, address, file string) (err error) {
 	return err
 }
 
+// heaps has each node tell what its memory holds.
+func (p profile) heaps(ctx context.Context, nodes []string) error {
+	if p.Dir == "" {
+		return nil
+	}
+	p.Kind = "heap"
+	for i, address := range nodes {
+		if err := get(ctx, "http://"+address+"/debug/pprof/heap", p.file(fmt.Sprint("n", i+1))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // own records this process, the clients.
 func (p profile) own() (stop func() error, err error) {
 	f, err := os.Create(p.file("clients"))

@@ -55,7 +55,7 @@ func pairsTrial(clients int) func(context.Context, *cluster, scale, order) (figu
 		at := func(name string) string { return fmt.Sprint(name, clients) }
 		return figures{
 			at("rate"): pairs / f.Window.Seconds(), at("p50-"): millis(f.P50), at("p99-"): millis(f.P99),
-			at("cpu"): f.CPU.Seconds() / pairs * 1000,
+			at("cpu"): f.CPU.Seconds() / pairs * 1000, at("others"): f.Others.Seconds() / f.Window.Seconds(),
 		}, nil
 	}
 }
@@ -83,7 +83,7 @@ func fairness(grants []uint64) float64 {
 
 func idleTrial(ctx context.Context, _ *cluster, s scale, o order) (figures, error) {
 	o.Work, o.Clients, o.TTL = "idle", s.Sessions, 10*time.Second
-	o.Warmup, o.Window = 2*s.Warmup, s.Idle
+	o.Warmup, o.Window = 4*s.Warmup, s.Idle // connecting leaves work behind
 	f, err := run(ctx, o)
 	if err != nil {
 		return nil, err
