@@ -231,7 +231,7 @@ func (b *beats) add(added *batch) (number uint64) {
 
 // relay takes in the KeepAlives of another node, if this one leads.
 func (b *beats) relay(p *peer, m *wire.Digest) {
-	if _, leads := b.f.o.Tenure.Clock(); !leads || len(m.KeepAlives) == 0 {
+	if self, _ := b.f.routes.way(); !self || len(m.KeepAlives) == 0 {
 		return // they come again
 	}
 	b.mu.Lock()

@@ -132,14 +132,18 @@ func (c *client) admit() *verdict {
 	return nil
 }
 
-// settled counts a request as answered.
-func (c *client) settled(t wire.Type, code wire.Code, name string, arrived time.Time) {
+// leaves counts a request as answered, so that the client may send another one.
+func (c *client) leaves(t wire.Type, code wire.Code, name string, arrived time.Time) {
 	c.inFlight.Add(-1)
-	c.f.busy.Add(-1)
-	c.f.calm()
 	if c.f.o.Events.Request != nil {
 		c.f.o.Events.Request(Request{Type: t, Code: code, Name: name, Took: time.Since(arrived)})
 	}
+}
+
+// answered counts a request as over, behind its answer: Drain closes the connection when there are none.
+func (f *Front) answered() {
+	f.busy.Add(-1)
+	f.calm()
 }
 
 // refuse answers a request that was not admitted.
@@ -172,21 +176,23 @@ func (c *client) order(ctx context.Context, t wire.Type, o order) {
 
 // answer implements asker. What the answer names is listened for before it is sent.
 func (c *client) answer(cmd *command, v *verdict) {
-	c.settled(cmd.kind, v.outcome.Code, cmd.order.name, cmd.arrived)
+	c.leaves(cmd.kind, v.outcome.Code, cmd.order.name, cmd.arrived)
+	var m wire.Message
 	if v.outcome.Code.Failed() {
-		c.send(v.failure(cmd.order.id))
-		return
-	}
-	c.hear(cmd, v)
-	reply := &wire.Reply{ID: cmd.order.id, Index: v.index, Clock: v.clock, Outcome: v.outcome}
-	var err error
-	if cmd.last {
-		err = c.pushAndWrite(reply)
+		m = v.failure(cmd.order.id)
 	} else {
-		err = c.push(reply, false)
+		c.hear(cmd, v)
+		m = &wire.Reply{ID: cmd.order.id, Index: v.index, Clock: v.clock, Outcome: v.outcome}
 	}
-	if err != nil {
-		c.f.o.Logger.Error("an answer does not fit a message", "error", err)
+	idle, err := c.enqueue(m, false)
+	c.f.answered()
+	switch {
+	case err != nil:
+		c.f.o.Logger.Error("an answer does not fit a message", "type", m.Type().String(), "error", err)
+	case idle && cmd.last:
+		c.write()
+	case idle:
+		go c.write()
 	}
 }
 

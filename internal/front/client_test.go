@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -268,8 +269,14 @@ func TestDiskFull(t *testing.T) {
 // A client that reads nothing is closed, and costs no more than its queue until then.
 func TestReaderThatNeverReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var said []wire.Code
-		w := newWorld(t, 1, func(o *front.Options) { o.Events.Goodbye = func(c wire.Code) { said = append(said, c) } })
+		var slow atomic.Int64
+		w := newWorld(t, 1, func(o *front.Options) {
+			o.Events.Goodbye = func(c wire.Code) {
+				if c == wire.TooSlow {
+					slow.Add(1)
+				}
+			}
+		})
 		good := w.connect(0)
 		life := good.open(1)
 		m := good.acquire(life, 1, 0, "a")
@@ -291,6 +298,10 @@ func TestReaderThatNeverReads(t *testing.T) {
 		n := <-asked
 		if took := time.Since(began); took < 10*time.Second || took > 21*time.Second {
 			t.Errorf("closed after %v", took)
+		}
+		synctest.Wait()
+		if slow.Load() != 1 {
+			t.Errorf("%d connections were closed as too slow", slow.Load())
 		}
 		if n > 20_000 {
 			t.Errorf("%d requests were taken of a client that reads nothing", n)

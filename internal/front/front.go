@@ -169,12 +169,15 @@ func (f *Front) serve(ctx context.Context, s *stream) {
 	case errors.Is(err, wire.ErrOutOfStep):
 		p = &parting{wire.OutOfStep, err.Error()}
 	}
-	if p != nil {
-		f.o.Logger.Debug("closing a connection", "peer", s.net.RemoteAddr(), "code", p.code.String(), "reason", p.text)
-		f.goodbye(p.code)
+	switch {
+	case p != nil:
 		s.leave(p)
-	} else if !errors.Is(err, errLeft) {
+	case !errors.Is(err, errLeft):
 		s.drop()
+	}
+	if p := s.parted(); p != nil {
+		f.o.Logger.Debug("closing a connection", "peer", s.net.RemoteAddr().String(), "code", p.code.String(), "reason", p.text)
+		f.goodbye(p.code)
 	}
 	s.end()
 	f.forget(s)
@@ -198,19 +201,20 @@ func (f *Front) stop() {
 	}
 }
 
-// Drain ends service: new connections and requests are refused, what is under way is finished, and then everybody is told goodbye.
-// It returns when all connections are closed, or with the cause of ctx. Run goes on until its own ctx ends.
+// Drain ends service: new connections and requests are refused, what is under way is finished, as long as ctx lasts, and then everybody
+// is told goodbye. It returns when all connections are closed, or with the cause of ctx. Run goes on until its own ctx ends.
 func (f *Front) Drain(ctx context.Context) error {
 	f.draining.Store(true)
 	_ = f.o.Listener.Close() // accept waits for the end of its ctx from here on
-	if err := f.await(ctx, func() bool { return f.busy.Load() == 0 }); err != nil {
-		return err
-	}
+	err := f.await(ctx, func() bool { return f.busy.Load() == 0 })
 	f.mu.Lock()
 	for s := range f.streams {
 		s.leave(&parting{wire.ShuttingDown, "the node is shutting down"})
 	}
 	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	return f.await(ctx, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -257,7 +261,6 @@ func (f *Front) Applied(a replica.Applied) {
 func (f *Front) Installed() {
 	f.eachClient(func(c *client) {
 		if f.audience.names(c) {
-			f.goodbye(wire.OutOfStep)
 			c.leave(&parting{wire.OutOfStep, "this node was behind, and does not know what has happened to the session meanwhile"})
 		}
 	})

@@ -20,6 +20,11 @@ func (f *Front) welcome(ctx context.Context, s *stream) error {
 	case wire.RoleClient:
 		return f.serveClient(ctx, s, hello)
 	case wire.RoleNode:
+		if f.o.CheckNode != nil {
+			if err := f.o.CheckNode(s.net); err != nil {
+				return &parting{wire.Forbidden, err.Error()}
+			}
+		}
 		return f.servePeer(ctx, s, hello)
 	}
 	return &parting{wire.Unsupported, fmt.Sprintf("a node knows no role %d", hello.Role)}

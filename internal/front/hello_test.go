@@ -3,6 +3,7 @@ package front_test
 import (
 	"bytes"
 	"encoding/binary"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,8 +154,8 @@ func TestBadFrames(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var malformed int
-				w := newWorld(t, 1, func(o *front.Options) { o.Events.Malformed = func(wire.Type) { malformed++ } })
+				var malformed atomic.Int64
+				w := newWorld(t, 1, func(o *front.Options) { o.Events.Malformed = func(wire.Type) { malformed.Add(1) } })
 				c := w.connect(0)
 				c.raw(test.send)
 				if test.code != 0 {
@@ -167,8 +168,8 @@ func TestBadFrames(t *testing.T) {
 				if got := next[*wire.StatusReply](c); got.ID != c.id {
 					t.Errorf("%+v", got)
 				}
-				if test.code == wire.Malformed && malformed != 1 {
-					t.Errorf("%d malformed frames were told", malformed)
+				if test.code == wire.Malformed && malformed.Load() != 1 {
+					t.Errorf("%d malformed frames were told", malformed.Load())
 				}
 			})
 		})
@@ -178,10 +179,10 @@ func TestBadFrames(t *testing.T) {
 // Many connections that send nothing hold up nobody, and are gone in time.
 func TestSilentConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		connections := 0
+		var connections atomic.Int64
 		w := newWorld(t, 1, func(o *front.Options) {
 			o.Limits.Connections = 10_001
-			o.Events.Connections = func(clients, _ int) { connections = clients }
+			o.Events.Connections = func(clients, _ int) { connections.Store(int64(clients)) }
 		})
 		var silent []*client
 		for range 10_000 {
@@ -197,8 +198,8 @@ func TestSilentConnections(t *testing.T) {
 			s.over(wire.TooSlow)
 		}
 		time.Sleep(2 * time.Second) // longer than a peer is seen out
-		if connections != 1 {
-			t.Errorf("%d connections are left", connections)
+		if n := connections.Load(); n != 1 {
+			t.Errorf("%d connections are left", n)
 		}
 		c.want(c.acquire(life, 2, 0, "b"), wire.Granted)
 	})

@@ -53,7 +53,7 @@ func (f *Front) dialLink(ctx context.Context, leader raft.PeerID) (*link, error)
 		return nil, err
 	}
 	l := &link{stream: newStream(c, &f.nodeLimits), f: f, peer: leader, sent: make(map[uint64]*forward)}
-	l.fill = l.frame
+	l.fill, l.greedy = l.frame, true
 	l.unctx = context.AfterFunc(ctx, l.drop)
 	if err := l.greet(); err != nil {
 		l.unctx()

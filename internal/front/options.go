@@ -66,6 +66,9 @@ type Options struct {
 	// Grow returns why what makes the state grow is refused now. Nil: it never is.
 	Grow func() error
 
+	// CheckNode returns why whoever says that it is a node is none. Nil: it is believed.
+	CheckNode func(net.Conn) error
+
 	Limits Limits
 	Logger *slog.Logger
 	Tracer trace.Tracer // nil: no spans

@@ -1,12 +1,16 @@
 package front_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/lockd/lockd/internal/wire"
+	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/session"
 )
 
 // A KeepAlive is answered behind every event of its session up to its read index, and by a node that has applied that.
@@ -85,11 +89,14 @@ func TestUrgentOvertakesBulk(t *testing.T) {
 			m.Mode, m.Value = wire.Shared, make([]byte, 60<<10)
 			c.want(m, wire.Granted)
 		}
+		w.set(func() { w.nodes[0].mute = true })
+		c.send(&wire.KeepAlive{Life: life, Number: 1})
+		synctest.Wait()
 		for range 3 {
 			c.send(&wire.Get{ID: c.next(), Stale: true, Name: "a", Most: 1000})
 		}
 		synctest.Wait() // the first is being written
-		c.send(&wire.KeepAlive{Life: life, Number: 1})
+		w.nodes[0].answer(w.took()[0])
 		synctest.Wait()
 		w.expire(life)
 		synctest.Wait()
@@ -181,6 +188,53 @@ func TestDrain(t *testing.T) {
 		if err := <-drained; err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// What other nodes have sent is finished too.
+func TestDrainOfALeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		c := w.asNode()
+		open := func(batch uint64) *wire.Forward {
+			return &wire.Forward{Batch: batch, Commands: []wire.Command{{Data: locktable.Encode(&locktable.Open{ID: session.ID{1}, TTL: time.Second})}}}
+		}
+		w.set(func() { w.nodes[0].stuck = true })
+		c.send(open(1))
+		synctest.Wait()
+		drained := make(chan error, 1)
+		go func() { drained <- w.nodes[0].front.Drain(t.Context()) }()
+		synctest.Wait()
+		c.send(open(2))
+		if m := next[*wire.Forwarded](c); m.Batch != 2 || m.Results[0].Outcome.Code != wire.ShuttingDown || !m.Results[0].Known {
+			t.Errorf("%+v", m)
+		}
+		w.set(func() { w.nodes[0].stuck = false })
+		if m := next[*wire.Forwarded](c); m.Batch != 1 || m.Results[0].Outcome.Code != wire.OK {
+			t.Errorf("%+v", m)
+		}
+		c.over(wire.ShuttingDown)
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A command that does not end holds up nobody's goodbye for longer than the time there is.
+func TestDrainHasAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		c := w.connect(0)
+		life := c.open(1)
+		w.set(func() { w.nodes[0].stuck = true })
+		c.send(c.acquire(life, 1, 0, "a"))
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := w.nodes[0].front.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Drain: %v", err)
+		}
+		c.over(wire.ShuttingDown)
 	})
 }
 

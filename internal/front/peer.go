@@ -119,12 +119,11 @@ func (p *peer) check(cmd *command) *verdict {
 
 // answer implements asker.
 func (p *peer) answer(cmd *command, v *verdict) {
-	p.f.busy.Add(-1)
-	p.f.calm()
 	p.mu.Lock()
 	p.results = append(p.results, result{cmd.batch, wire.Result{Place: cmd.place, Index: v.index, Known: v.known, Outcome: v.outcome}})
 	p.mu.Unlock()
 	p.wake()
+	p.f.answered()
 }
 
 // frames appends what is to be answered, in one Forwarded for results of the same batch that are next to each other.

@@ -117,8 +117,9 @@ func (c *client) serveQueries(ctx context.Context, queries []*query) {
 			v = &verdict{outcome: wire.Outcome{Code: wire.OK}}
 		}
 		endSpan(q.span, v)
-		c.settled(q.asked.Type(), v.outcome.Code, q.name, q.arrived)
+		c.leaves(q.asked.Type(), v.outcome.Code, q.name, q.arrived)
 		c.send(m)
+		c.f.answered()
 	}
 }
 

@@ -40,6 +40,9 @@ type stream struct {
 	in     *wire.Reader
 	source source
 	limits *Limits
+	// greedy is set where reading must not wait for room: what the peer answers was asked for, and when both sides waited for the
+	// other to read, none would.
+	greedy bool
 	// fill appends frames of what has been collected elsewhere since the last call; see wake. Nil: there is no such thing.
 	fill func(b []byte) []byte
 
@@ -48,7 +51,9 @@ type stream struct {
 	inHand       int        // bytes of the write under way
 	more         bool       // fill is to be asked
 	writing      bool
-	leaving      bool          // the last frame is queued, nothing more is taken
+	leaving      bool          // nothing more is taken
+	bye          []byte        // the last frame, when leaving
+	reason       *parting      // why this side has closed the connection
 	over         time.Time     // when leaving: the writer gives up
 	closed       bool          // nothing is written any more
 	room         chan struct{} // closed when less than roomBytes wait; nil while nobody waits for that
@@ -89,17 +94,7 @@ func (s *stream) push(m wire.Message, urgent bool) error {
 	return err
 }
 
-// pushAndWrite queues a message that is not urgent, and writes what is queued if nobody does. It is for a goroutine whose last act it
-// is: that one need not wait, and another one need not be started.
-func (s *stream) pushAndWrite(m wire.Message) error {
-	idle, err := s.enqueue(m, false)
-	if idle {
-		s.write()
-	}
-	return err
-}
-
-// enqueue queues a message, and reports whether its caller is to see that it is written.
+// enqueue queues a message, and reports whether its caller is to see that write is called.
 func (s *stream) enqueue(m wire.Message, urgent bool) (idle bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,12 +153,28 @@ func (s *stream) leaveWithin(p *parting, limit time.Duration) {
 }
 
 func (s *stream) part(p *parting, limit time.Duration) {
-	s.leaving, s.more, s.over = true, false, time.Now().Add(limit)
+	s.leaving, s.over, s.reason = true, time.Now().Add(limit), p
 	s.makeRoom()
-	q := s.queue(false)
-	if b, err := wire.Append(*q, &wire.Goodbye{Code: p.code, Text: clip(p.text)}); err == nil {
-		*q = b
+	if b, err := wire.Append(nil, &wire.Goodbye{Code: p.code, Text: clip(p.text)}); err == nil {
+		s.bye = b
 	}
+}
+
+// giveUp closes a connection that cannot be written to.
+func (s *stream) giveUp(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		s.reason = &parting{wire.TooSlow, "nothing was read within " + s.limits.WriteTimeout.String()}
+	}
+	s.close()
+}
+
+// parted returns why this side has closed the connection, nil if it has not.
+func (s *stream) parted() *parting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
 }
 
 // drop closes the connection as it is.
@@ -205,7 +216,7 @@ func (s *stream) queue(urgent bool) *[]byte {
 
 // overflow gives up a peer that has let too much pile up.
 func (s *stream) overflow() {
-	s.urgent, s.bulk = nil, nil
+	s.urgent, s.bulk, s.more = nil, nil, false
 	s.part(&parting{wire.TooSlow, "more was waiting to be read than the node keeps"}, s.limits.WriteTimeout)
 }
 
@@ -240,7 +251,7 @@ func (s *stream) write() {
 			_ = s.net.SetWriteDeadline(deadline) // of a closed connection: the write tells
 		}
 		if _, err := s.net.Write(piece); err != nil {
-			s.drop()
+			s.giveUp(err)
 			return
 		}
 	}
@@ -256,13 +267,19 @@ func (s *stream) next(written []byte) (piece []byte, deadline time.Time, last bo
 	if s.more && !s.closed {
 		s.collect()
 	}
-	if s.closed || len(s.urgent)+len(s.bulk) == 0 {
+	switch {
+	case s.closed:
+	case len(s.urgent)+len(s.bulk) > 0:
+		piece = s.cut()
+	default:
+		piece, s.bye = s.bye, nil
+	}
+	if len(piece) == 0 {
 		s.makeRoom()
 		last = s.leaving && !s.closed
 		s.writing = last
 		return nil, deadline, last
 	}
-	piece = s.cut()
 	s.inHand = len(piece)
 	if len(s.urgent)+len(s.bulk)+s.inHand < roomBytes {
 		s.makeRoom()
@@ -276,7 +293,7 @@ func (s *stream) collect() {
 	s.mu.Unlock()
 	frames := s.fill(takeBuffer())
 	s.mu.Lock()
-	if !s.closed && !s.leaving {
+	if !s.closed {
 		s.bulk = append(*s.queue(false), frames...)
 	}
 	giveBuffer(frames)
@@ -369,7 +386,7 @@ func (s *stream) waitRoom() error {
 			s.mu.Unlock()
 			return errLeft
 		}
-		if len(s.urgent)+len(s.bulk)+s.inHand < roomBytes {
+		if s.greedy || len(s.urgent)+len(s.bulk)+s.inHand < roomBytes {
 			s.mu.Unlock()
 			return nil
 		}
