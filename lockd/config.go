@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lockd/lockd/internal/front"
+	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/raft"
 )
 
 // Defaults of Config.
@@ -40,8 +43,9 @@ const Off = "off"
 // Limits of Config.
 const (
 	nameMax    = 64 // bytes of the name of a node or a cluster
-	membersMax = 15
-	tokenMax   = 1<<53 - 1<<44 // as locktable.SeedMax
+	addressMax = raft.MaxAddressBytes
+	membersMax = raft.MaxVoters
+	tokenMax   = locktable.SeedMax
 )
 
 // Member is one node of Config.InitialCluster.
@@ -78,6 +82,8 @@ type Config struct {
 	ClientTLS *tls.Config // server side of the client port; nil: no TLS
 	RaftTLS   *tls.Config // both sides of the Raft port; nil: no TLS
 	PeerTLS   *tls.Config // client side of the client port, for node to node; needed with ClientTLS in a cluster of several
+	// CheckNode returns why whoever says on the client port that it is a node is none, by its certificate. Nil: it is believed.
+	CheckNode func(tls.ConnectionState) error
 
 	Logger         *slog.Logger         // nil: nothing is logged
 	TracerProvider trace.TracerProvider // nil: no spans
@@ -116,6 +122,9 @@ func (c *Config) Validate() error {
 	}
 	if f.AdvertiseClient != "" {
 		errs = append(errs, checkAddress("AdvertiseClient", f.AdvertiseClient))
+	}
+	if f.AdvertiseClient == "" && len(f.InitialCluster) > 1 && everywhere(f.ListenClient) {
+		errs = append(errs, fmt.Errorf("AdvertiseClient is needed: nobody can connect to %q, where this node listens", f.ListenClient))
 	}
 	if f.AdvertiseRaft != "" {
 		errs = append(errs, checkAddress("AdvertiseRaft", f.AdvertiseRaft))
@@ -221,5 +230,15 @@ func checkAddress(what, address string) error {
 	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
 		return fmt.Errorf("%s %q is not host:port", what, address)
 	}
+	if len(address) > addressMax {
+		return fmt.Errorf("%s has %d bytes; %d are the most", what, len(address), addressMax)
+	}
 	return nil
+}
+
+// everywhere reports whether an address listens on all interfaces, so that it does not tell where to connect to.
+func everywhere(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
 }

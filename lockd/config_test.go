@@ -29,6 +29,8 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"TokenFloor":                             {Memory: true, TokenFloor: 1 << 60},
 		"PeerTLS is needed":                      {Memory: true, InitialCluster: three, Name: "n1", ClientTLS: &tls.Config{}},
 		`LockClasses names "jobs/" twice`:        {Memory: true, LockClasses: []string{"jobs/", "jobs/"}},
+		"AdvertiseClient is needed":              {Memory: true, InitialCluster: three, Name: "n1", ListenClient: "0.0.0.0:7400"},
+		"ListenRaft has 305 bytes":               {Memory: true, ListenRaft: strings.Repeat("x", 300) + ":7401"},
 		"negative Heartbeat":                     {Memory: true, DrainTimeout: -1},
 		"InitialCluster has 16 nodes":            {Memory: true, Name: "n0", InitialCluster: make([]lockd.Member, 16)},
 		"ClusterName \"a,b\" holds a space, a c": {Memory: true, ClusterName: "a,b"},
