@@ -185,7 +185,7 @@ func (n *node) assemble(in *founded) (err error) {
 	n.front, err = front.New(front.Options{
 		Listener: wrapTLS(n.client, n.config.ClientTLS), Dial: n.dialPeer, Cluster: n.cluster,
 		Self: self, Peer: n.id.peer(), Boot: n.boot, Agent: agent(),
-		State: n.state, Raft: &n.raft, Tenure: n.tenure, Nodes: n.directory.nodes, Grow: n.disk.grow,
+		State: n.state, Raft: &n.raft, Tenure: n.tenure, Nodes: n.directory.nodes, Grow: n.disk.grow, CheckNode: n.checkNode,
 		Limits: n.config.Limits, Logger: n.log, Tracer: n.tracer(), Events: n.metrics.frontEvents(),
 	})
 	return err
@@ -253,6 +253,15 @@ func (n *node) dialPeer(ctx context.Context, address string) (net.Conn, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return secured, nil
+}
+
+// checkNode asks the configuration whether the other side of a connection is a node.
+func (n *node) checkNode(conn net.Conn) error {
+	secured, ok := conn.(*tls.Conn)
+	if !ok || n.config.CheckNode == nil {
+		return nil
+	}
+	return n.config.CheckNode(secured.ConnectionState())
 }
 
 func wrapTLS(l net.Listener, c *tls.Config) net.Listener {

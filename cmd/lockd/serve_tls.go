@@ -32,20 +32,20 @@ func openTLS(s *settings, c *lockd.Config) (*nodeTLS, error) {
 		return nil, errors.New("tls_ca is missing: the nodes need it to know each other")
 	}
 	var err error
+	if s.TLSCA != "" {
+		node := certs.NodeName(s.ClusterName)
+		if t.nodes, err = certs.Open(certs.Options{Cert: s.TLSCert, Key: s.TLSKey, CA: s.TLSCA, Node: node}); err != nil {
+			return nil, err
+		}
+		if c.RaftTLS, err = t.nodes.Peer(); err != nil {
+			return nil, err
+		}
+		c.PeerTLS, c.CheckNode = c.RaftTLS, t.nodes.CheckNode
+	}
 	if t.clients, err = certs.Open(certs.Options{Cert: s.TLSCert, Key: s.TLSKey, CA: s.TLSClientCA}); err != nil {
 		return nil, err
 	}
-	if c.ClientTLS, err = t.clients.Server(); err != nil || s.TLSCA == "" {
-		return t, err
-	}
-	node := certs.NodeName(s.ClusterName)
-	if t.nodes, err = certs.Open(certs.Options{Cert: s.TLSCert, Key: s.TLSKey, CA: s.TLSCA, Node: node}); err != nil {
-		return nil, err
-	}
-	if c.RaftTLS, err = t.nodes.Peer(); err != nil {
-		return nil, err
-	}
-	c.PeerTLS, err = t.nodes.Peer()
+	c.ClientTLS, err = t.clients.Server(t.nodes)
 	return t, err
 }
 

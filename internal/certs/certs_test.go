@@ -182,7 +182,7 @@ func TestAnAuthorityIsReplacedWithoutAStop(t *testing.T) {
 	ca := write(t, filepath.Join(dir, "ca.pem"), old.pem())
 	cert, key := old.issue(dir, "server", nil)
 	store := open(t, certs.Options{Cert: cert, Key: key, CA: ca})
-	address, handshakes := server(t, must(store.Server())(t))
+	address, handshakes := server(t, must(store.Server(nil))(t))
 
 	client := func(a *authority, name string, trusts ...[]byte) dial {
 		cert, key := a.issue(dir, name, nil)
@@ -230,7 +230,7 @@ func TestWrongAuthorityIsRefusedWithAReason(t *testing.T) {
 	stranger := open(t, certs.Options{Cert: clientCert, Key: clientKey, CA: oursFile})
 	anonymous := open(t, certs.Options{CA: oursFile})
 
-	address, handshakes := server(t, must(store.Server())(t))
+	address, handshakes := server(t, must(store.Server(nil))(t))
 	peers, peerHandshakes := server(t, must(store.Peer())(t))
 	for _, test := range []struct {
 		name           string
@@ -293,7 +293,7 @@ func TestOnlyNodesSpeakOnAPortForNodes(t *testing.T) {
 	if err := greet(t, dialed, address); err == nil || !strings.Contains(err.Error(), "remote error: tls: bad certificate") {
 		t.Errorf("a client on a port for nodes sees %v", err)
 	}
-	want := `the certificate of "client-7" lacks the name node.lockd.lockd: only nodes may speak on this port`
+	want := `the certificate of "client-7" is no node's: it lacks the name node.lockd.lockd`
 	if err := <-handshakes; err == nil || err.Error() != want {
 		t.Errorf("the node says %v\nwant %s", err, want)
 	}
@@ -305,12 +305,80 @@ func TestOnlyNodesSpeakOnAPortForNodes(t *testing.T) {
 	}
 }
 
+// TestNodesAreToldFromClients on a port that serves both, whether clients need certificates or not.
+func TestNodesAreToldFromClients(t *testing.T) {
+	dir := t.TempDir()
+	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
+	file, both := write(t, filepath.Join(dir, "ca.pem"), ca.pem()), write(t, filepath.Join(dir, "both.pem"), ca.pem(), other.pem())
+	name := certs.NodeName("lockd")
+	cert, key := ca.issue(dir, "node", nil, name)
+	nodes := open(t, certs.Options{Cert: cert, Key: key, CA: file, Node: name})
+	nobody := open(t, certs.Options{CA: file})
+	member := func(a *authority, who string, names ...string) *certs.Store {
+		cert, key := a.issue(dir, who, nil, names...)
+		return open(t, certs.Options{Cert: cert, Key: key, CA: file})
+	}
+	for _, clientCA := range []string{"", both} {
+		config := must(open(t, certs.Options{Cert: cert, Key: key, CA: clientCA}).Server(nodes))(t)
+		verdicts := make(chan error, 1)
+		listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				secure, ok := conn.(*tls.Conn)
+				if !ok {
+					return
+				}
+				if err := secure.HandshakeContext(t.Context()); err != nil {
+					verdicts <- err
+				} else {
+					verdicts <- nodes.CheckNode(secure.ConnectionState())
+					_, _ = secure.Write([]byte("hello"))
+				}
+				_ = conn.Close()
+			}
+		}()
+		for _, test := range []struct {
+			name string
+			dial dial
+			want string // what is said of it, if it says that it is a node
+		}{
+			{"a node", nodes.Dialer(nil), ""},
+			{"a client of the nodes' authority", member(ca, "client").Dialer(nil), "it lacks the name node.lockd.lockd"},
+			{"a client of another authority that took the name", member(other, "thief", name).Dialer(nil), "signed by unknown authority"},
+			{"a client without a certificate", nobody.Dialer(nil), "a certificate is missing"},
+		} {
+			err := greet(t, test.dial, listener.Addr().String())
+			said := <-verdicts
+			if clientCA == both && test.want == "a certificate is missing" {
+				if err == nil {
+					t.Errorf("%s is let in where clients need one", test.name)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s is not let in as a client: %v", test.name, err)
+			}
+			if (said == nil) != (test.want == "") || said != nil && !strings.Contains(said.Error(), test.want) {
+				t.Errorf("%s: %v; want %q", test.name, said, test.want)
+			}
+		}
+	}
+}
+
 func TestOldVersionsOfTLSAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(dir, "server", nil)
 	store := open(t, certs.Options{Cert: cert, Key: key})
-	address, handshakes := server(t, must(store.Server())(t))
+	address, handshakes := server(t, must(store.Server(nil))(t))
 	err := greet(t, dialWith(&tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}), address)
 	if there := <-handshakes; err == nil || there == nil || !strings.Contains(there.Error(), "unsupported versions") {
 		t.Errorf("TLS 1.2: the client says %v, the server %v", err, there)
@@ -323,7 +391,7 @@ func TestNothingIsResumed(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	cert, key := ca.issue(dir, "server", nil)
 	store := open(t, certs.Options{Cert: cert, Key: key})
-	address, handshakes := server(t, must(store.Server())(t))
+	address, handshakes := server(t, must(store.Server(nil))(t))
 	config := &tls.Config{InsecureSkipVerify: true, ServerName: "server", ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 	for range 3 {
 		resumed := false
@@ -372,7 +440,7 @@ func TestBadFilesAreNamed(t *testing.T) {
 			}
 		})
 	}
-	if _, err := open(t, certs.Options{CA: file}).Server(); err == nil {
+	if _, err := open(t, certs.Options{CA: file}).Server(nil); err == nil {
 		t.Error("a server without a certificate gets a configuration")
 	}
 }

@@ -13,15 +13,22 @@ import (
 // handshakeMax bounds the handshake of a Dialer.
 const handshakeMax = 5 * time.Second
 
-// Server returns the configuration of a server. With a CA file clients must have certificates of those authorities.
-func (s *Store) Server() (*tls.Config, error) {
+// Server returns the configuration of a server. With a CA file clients must have certificates of those authorities. Without one
+// they need none; if nodes is not nil, who comes is asked for one all the same, so that nodes.CheckNode can tell nodes from clients.
+func (s *Store) Server(nodes *Store) (*tls.Config, error) {
 	if s.o.Cert == "" {
 		return nil, errors.New("a server needs a certificate and a key")
 	}
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		SessionTicketsDisabled: true,
-		GetConfigForClient:     func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.server(nil), nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			config := s.server(nil)
+			if nodes != nil && config.ClientAuth == tls.NoClientCert {
+				config.ClientAuth, config.ClientCAs = tls.RequestClientCert, nodes.current.Load().authorities
+			}
+			return config, nil
+		},
 	}, nil
 }
 
@@ -34,11 +41,11 @@ func (s *Store) Peer() (*tls.Config, error) {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		SessionTicketsDisabled: true,
-		GetConfigForClient:     func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.server(s.checkNode), nil },
+		GetConfigForClient:     func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.server(s.CheckNode), nil },
 		ServerName:             s.o.Node,
 		GetClientCertificate:   s.clientCertificate,
 		InsecureSkipVerify:     true, // VerifyConnection does it, by the authorities of the moment
-		VerifyConnection:       s.verifyNode,
+		VerifyConnection:       func(state tls.ConnectionState) error { return s.verifyNode(state, x509.ExtKeyUsageServerAuth) },
 	}, nil
 }
 
@@ -98,22 +105,15 @@ func (s *Store) clientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate
 	return new(tls.Certificate), nil
 }
 
-// checkNode refuses a client that is no node. Its certificate has been verified.
-func (s *Store) checkNode(state tls.ConnectionState) error {
-	if len(state.PeerCertificates) == 0 {
-		return errors.New("a certificate is missing: only nodes may speak on this port")
-	}
-	leaf := state.PeerCertificates[0]
-	if err := leaf.VerifyHostname(s.o.Node); err != nil {
-		return fmt.Errorf("the certificate of %q lacks the name %s: only nodes may speak on this port", leaf.Subject.CommonName, s.o.Node)
-	}
-	return nil
+// CheckNode returns why a client is no node: its certificate is missing, is not of the authorities, or lacks the name.
+func (s *Store) CheckNode(state tls.ConnectionState) error {
+	return s.verifyNode(state, x509.ExtKeyUsageClientAuth)
 }
 
-// verifyNode verifies, on the side that dialed, that the other one is a node.
-func (s *Store) verifyNode(state tls.ConnectionState) error {
+// verifyNode verifies the certificate of the other side by the authorities of the moment, and that it is a node's.
+func (s *Store) verifyNode(state tls.ConnectionState, usage x509.ExtKeyUsage) error {
 	if len(state.PeerCertificates) == 0 {
-		return errors.New("the other side has no certificate")
+		return errors.New("a certificate is missing: only nodes may do this")
 	}
 	intermediates := x509.NewCertPool()
 	for _, c := range state.PeerCertificates[1:] {
@@ -121,11 +121,13 @@ func (s *Store) verifyNode(state tls.ConnectionState) error {
 	}
 	leaf := state.PeerCertificates[0]
 	_, err := leaf.Verify(x509.VerifyOptions{
-		DNSName: s.o.Node, Roots: s.current.Load().authorities, Intermediates: intermediates,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Roots: s.current.Load().authorities, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
 		return fmt.Errorf("the certificate of %q is no node's: %w", leaf.Subject.CommonName, s.explain(err))
+	}
+	if err := leaf.VerifyHostname(s.o.Node); err != nil {
+		return fmt.Errorf("the certificate of %q is no node's: it lacks the name %s", leaf.Subject.CommonName, s.o.Node)
 	}
 	return nil
 }

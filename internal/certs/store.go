@@ -25,9 +25,9 @@ type Options struct {
 	Cert, Key string // the own certificate, with intermediates if there are any, and its key; both empty: none
 	// CA holds the authorities that sign the certificates of the other side. Empty: a server asks for none, and a client takes
 	// those of the system.
-	CA     string
-	Node   string        // the name that only nodes bear, see NodeName; needed for Peer
-	Every  time.Duration // between looks at the files in Run; default ten seconds
+	CA    string
+	Node  string        // the name that only nodes bear, see NodeName; needed for Peer
+	Every time.Duration // between looks at the files in Run; default ten seconds
 }
 
 // Store holds what the files held when they were last in order.
