@@ -36,13 +36,11 @@ func (n *node) ready(ctx context.Context) error {
 
 // status describes the node.
 func (n *node) status(ctx context.Context) (NodeStatus, error) {
-	s := NodeStatus{
-		Node: n.config.Name, ID: n.id.peer().String(), Cluster: fmt.Sprintf("%x", n.id.cluster()), Version: version(), Started: n.started,
-		Role: "starting",
-	}
+	s := NodeStatus{Node: n.config.Name, Version: version(), Started: n.started, Role: "starting"}
 	if !n.hasJoined() {
 		return s, nil
 	}
+	s.ID, s.Cluster = n.id.peer().String(), fmt.Sprintf("%x", n.id.cluster())
 	at, applied, err := n.raft.Status(ctx)
 	if err != nil {
 		return NodeStatus{}, err
