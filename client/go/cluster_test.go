@@ -19,6 +19,8 @@ import (
 func bubble(t *testing.T, n int, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		watchdog := time.AfterFunc(10*time.Minute, func() { panic("the test hangs") })
+		defer watchdog.Stop()
 		w := &world{Cluster: testcluster.StartBubble(t, n), t: t}
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)

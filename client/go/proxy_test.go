@@ -315,3 +315,60 @@ func TestDoubledAndUnknown(t *testing.T) {
 		}
 	})
 }
+
+// TestSilentNode asks another node when one takes requests and answers none.
+func TestSilentNode(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, w *world) {
+		silent := uint64(0)
+		c, p := w.proxied("a", func(c *client.Config) { c.RequestTimeout = time.Second })
+		p.set(func() {
+			p.down = func(m wire.Message) []wire.Message {
+				switch m := m.(type) {
+				case *wire.Welcome:
+					if silent == 0 {
+						silent = m.Node
+					}
+					if silent == m.Node {
+						m.Leader = 0 // so that the client stays there
+					}
+				case *wire.StatusReply:
+					if m.Node == silent {
+						return nil
+					}
+				}
+				return []wire.Message{m}
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if s := got[client.Status](t)(c.Status(ctx, "")); s.Node == silent {
+			t.Error("the silent node answered")
+		}
+	})
+}
+
+// TestWelcomeOfAnotherCluster is not believed, even if the node did not notice what the client asked for.
+func TestWelcomeOfAnotherCluster(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, w *world) {
+		c, p := w.proxied("a")
+		l := mustLock(t, c, "a")
+		changed := 0
+		p.set(func() {
+			p.down = func(m wire.Message) []wire.Message {
+				if m, ok := m.(*wire.Welcome); ok {
+					changed++
+					m.Incarnation[0] ^= byte(changed)
+				}
+				return []wire.Message{m}
+			}
+		})
+		w.Net.Reset("a")
+		time.Sleep(time.Second)
+		p.set(func() {
+			if changed < 2 {
+				t.Errorf("it stayed with the first that came")
+			}
+		})
+		must(t, l.Unlock(t.Context())) // its session lives there, after all
+	})
+}
