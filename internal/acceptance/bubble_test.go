@@ -55,9 +55,9 @@ func dialFrom(t *testing.T, c *testcluster.Cluster, host string, ttl time.Durati
 	return cl
 }
 
-func lock(t *testing.T, c *client.Client, name string, opts ...client.Option) *client.Lock {
+func lock(t *testing.T, c *client.Client, name string) *client.Lock {
 	t.Helper()
-	l, err := c.Lock(t.Context(), name, opts...)
+	l, err := c.Lock(t.Context(), name)
 	if err != nil {
 		t.Fatalf("lock %s: %v", name, err)
 	}
