@@ -140,7 +140,12 @@ snapshot: ## a snapshot of 1 GiB to a new learner while proposals go on
 ## Programs.
 
 .PHONY: run
-run: ## three processes replicate a counter, and the leader is killed; RUNFLAGS=-once ends after it
+run: ## three nodes, two workers and a lock; a worker and the leader are killed; RUNFLAGS=-once ends after it
+	$(GO) build -o bin/lockd ./cmd/lockd
+	$(GO) run ./internal/demo -lockd bin/lockd $(RUNFLAGS)
+
+.PHONY: counter
+counter: ## raft alone: three processes replicate a counter, and the leader is killed; RUNFLAGS=-once ends after it
 	$(GO) run ./raft/counter demo $(RUNFLAGS)
 
 .PHONY: bench

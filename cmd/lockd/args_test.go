@@ -42,7 +42,7 @@ func TestWrongUsage(t *testing.T) {
 	for _, test := range []struct{ given, says, hint string }{
 		{"lok", `unknown command "lok"; did you mean lock?`, "lockd help"},
 		{"frobnicate", `unknown command "frobnicate"`, "lockd help"},
-		{"lease aquire x", `unknown command "aquire"; did you mean acquire?`, "lockd help lease"},
+		{"lease acqire x", `unknown command "acqire"; did you mean acquire?`, "lockd help lease"},
 		{"lease", "a command is missing", "lockd help lease"},
 		{"lock a --trry -- x", "unknown flag --trry; did you mean --try?", "lockd help lock"},
 		{"lock a --ouptut json", "unknown flag --ouptut; did you mean --output?", "lockd help lock"},
@@ -58,7 +58,7 @@ func TestWrongUsage(t *testing.T) {
 		{"lock a --shared --slots 3", "--shared and --slots exclude each other", "lockd help lock"},
 		{"lock a --slots 0", "--slots 0: say at least 1", "lockd help lock"},
 		{"lock a -E 256", "--conflict-exit-code 256 is not between 0 and 255", "lockd help lock"},
-		{"lock a --ttl 4s --stop-time 3s", "--stop-time 3s is more than half of --ttl 4s", "lockd help lock"},
+		{"lock a --ttl 4s --stop-time 3s", "--stop-time 3s is more than half of --ttl, or --grace, 4s", "lockd help lock"},
 		{"ls a b", `unexpected argument "b"`, "lockd help ls"},
 		{"ls -o yaml", `unknown output "yaml": say table or json`, "lockd help ls"},
 		{"show", "NAME is missing", "lockd help show"},
@@ -87,7 +87,7 @@ func TestBadEnvironmentIsNamed(t *testing.T) {
 func TestDidYouMean(t *testing.T) {
 	known := []string{"acquire", "release", "renew", "o"}
 	for word, want := range map[string]string{
-		"aquire": "; did you mean acquire?", "relaese": "; did you mean release?", "renews": "; did you mean renew?", "x": "", "entirely": "",
+		"acqire": "; did you mean acquire?", "relaese": "; did you mean release?", "renews": "; did you mean renew?", "x": "", "entirely": "",
 	} {
 		if got := didYouMean(word, known, ""); got != want {
 			t.Errorf("%s: %q, want %q", word, got, want)

@@ -69,7 +69,7 @@ func holdFlags() []cli.Flag {
 func commandFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "command", Aliases: []string{"c"}, Usage: "run `STRING` with /bin/sh -c"},
-		&cli.DurationFlag{Name: "stop-time", Usage: "`TIME` between TERM and the end of the validity", DefaultText: "5s, at most a third of the ttl"},
+		&cli.DurationFlag{Name: "stop-time", Usage: "`TIME` between TERM and the end of the validity", DefaultText: "5s, at most a third of ttl or grace"},
 	}
 }
 
@@ -85,6 +85,14 @@ type demand struct {
 	ttl      time.Duration
 	grace    time.Duration
 	stopTime time.Duration
+}
+
+// silence is how long the lock outlives the last sign of life.
+func (d *demand) silence() time.Duration {
+	if d.grace > 0 {
+		return min(d.ttl, d.grace)
+	}
+	return d.ttl
 }
 
 // demand reads the command line. A command that cannot run is found out now, and not when everybody else waits.
@@ -105,7 +113,7 @@ func (c *call) demand() (*demand, error) {
 		d.try = true
 	}
 	if d.stopTime == 0 {
-		d.stopTime = min(5*time.Second, d.ttl/3)
+		d.stopTime = min(5*time.Second, d.silence()/3)
 	}
 	if err := c.check(d); err != nil {
 		return nil, err
@@ -134,8 +142,8 @@ func (c *call) check(d *demand) error {
 		return c.usage("--try and --wait exclude each other")
 	case d.conflict < 0 || d.conflict > 255:
 		return c.usage("--conflict-exit-code %d is not between 0 and 255", d.conflict)
-	case d.stopTime < 0 || d.stopTime > d.ttl/2:
-		return c.usage("--stop-time %v is more than half of --ttl %v", d.stopTime, d.ttl)
+	case d.stopTime < 0 || d.stopTime > d.silence()/2:
+		return c.usage("--stop-time %v is more than half of --ttl, or --grace, %v", d.stopTime, d.silence())
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (p *process) start() *process {
 	}
 	go func() {
 		defer close(p.ended)
-		_ = p.Cmd.Wait() // ProcessState tells
+		_ = p.Wait() // ProcessState tells
 	}()
 	p.t.Cleanup(func() {
 		_ = p.Process.Kill()

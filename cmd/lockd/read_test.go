@@ -154,8 +154,8 @@ func TestSnapshotGoesRound(t *testing.T) {
 	if _, errs, code = runProcess(t, "", "snapshot", "restore", file, "--data-dir", data, "--name", "n1", "--no-wait"); code != 0 {
 		t.Fatal(errs)
 	}
-	if _, errs, code = runProcess(t, "", "snapshot", "restore", file, "--data-dir", data, "--name", "n1"); code == 0 {
-		t.Error("a restore into a directory that is in use")
+	if _, errs, code := runProcess(t, "", "snapshot", "restore", file, "--data-dir", data, "--name", "n1"); code != exitFailure {
+		t.Errorf("a restore into a directory that is in use: code %d, %s", code, errs)
 	}
 	restored := testcluster.Start(t, 1, func(_ int, c *lockd.Config) { c.DataDir = data })
 	endpoint = restored.Addresses(0).Client
