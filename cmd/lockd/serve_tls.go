@@ -70,13 +70,7 @@ func (t *nodeTLS) run(ctx context.Context, log *slog.Logger) {
 
 // observe shows when the certificates expire.
 func (t *nodeTLS) observe(to *telemetry.Telemetry) error {
-	var errs []error
-	for port, s := range map[string]*certs.Store{"client": t.clients, "raft": t.nodes} {
-		if s != nil {
-			errs = append(errs, s.Observe(to.MeterProvider, port))
-		}
-	}
-	return errors.Join(errs...)
+	return certs.Observe(to.MeterProvider, map[string]*certs.Store{"client": t.clients, "raft": t.nodes})
 }
 
 // reload reads the files again. Other files than those the node began with need a restart.

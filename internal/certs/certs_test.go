@@ -538,14 +538,20 @@ func TestObserveTellsTheExpiry(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = metrics.Shutdown(t.Context()) }()
-	if err := store.Observe(metrics.MeterProvider, "client"); err != nil {
+	trusting := open(t, certs.Options{CA: cert})
+	if err := certs.Observe(metrics.MeterProvider, map[string]*certs.Store{"client": store, "raft": store, "none": nil, "bare": trusting}); err != nil {
 		t.Fatal(err)
 	}
 	page := httptest.NewRecorder()
 	metrics.Metrics.ServeHTTP(page, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
-	_, rest, _ := strings.Cut(page.Body.String(), `lockd_tls_cert_expiry_seconds{lockd_port="client"} `)
-	value, _, _ := strings.Cut(rest, "\n")
-	if seconds, err := strconv.ParseFloat(value, 64); err != nil || seconds < 3000 || seconds > 3600 {
-		t.Errorf("the certificate expires in %q seconds; it was made for an hour", value)
+	for _, port := range []string{"client", "raft"} {
+		_, rest, _ := strings.Cut(page.Body.String(), `lockd_tls_cert_expiry_seconds{lockd_port="`+port+`"} `)
+		value, _, _ := strings.Cut(rest, "\n")
+		if seconds, err := strconv.ParseFloat(value, 64); err != nil || seconds < 3000 || seconds > 3600 {
+			t.Errorf("the certificate of port %s expires in %q seconds; it was made for an hour", port, value)
+		}
+	}
+	if n := strings.Count(page.Body.String(), "lockd_tls_cert_expiry_seconds{"); n != 2 {
+		t.Errorf("%d ports are shown instead of 2", n)
 	}
 }

@@ -9,15 +9,21 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// Observe adds a gauge lockd.tls.cert.expiry to the meters of provider: the seconds until the own certificate expires, with the port
-// it is used on as an attribute. It goes on until the provider is shut down.
-func (s *Store) Observe(provider metric.MeterProvider, port string) error {
-	at := metric.WithAttributeSet(attribute.NewSet(attribute.String("lockd.port", port)))
+// Observe adds a gauge lockd.tls.cert.expiry to the meters of provider: for each port the seconds until its certificate expires. It goes
+// on until the provider is shut down. A nil Store, and one without a certificate, tells nothing.
+func Observe(provider metric.MeterProvider, ports map[string]*Store) error {
+	sets := make(map[string]metric.ObserveOption, len(ports))
+	for port := range ports {
+		sets[port] = metric.WithAttributeSet(attribute.NewSet(attribute.String("lockd.port", port)))
+	}
 	_, err := provider.Meter("github.com/lockd/lockd/internal/certs").Float64ObservableGauge("lockd.tls.cert.expiry",
 		metric.WithUnit("s"), metric.WithDescription("Time until the certificate of a port expires; negative if it has."),
 		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
-			if end := s.NotAfter(); !end.IsZero() {
-				o.Observe(time.Until(end).Seconds(), at)
+			for port, s := range ports {
+				if s == nil || s.NotAfter().IsZero() {
+					continue
+				}
+				o.Observe(time.Until(s.NotAfter()).Seconds(), sets[port])
 			}
 			return nil
 		}))
