@@ -310,6 +310,28 @@ func TestReaderThatNeverReads(t *testing.T) {
 	})
 }
 
+// A client that reads late, but in time, misses nothing: meanwhile the node reads no more from it.
+func TestSlowReaderGetsEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, func(o *front.Options) { o.Limits.QueueBytes = 1 << 20 })
+		c := w.connect(0)
+		life := c.open(1)
+		m := c.acquire(life, 1, 0, "a")
+		m.Value = make([]byte, 60<<10)
+		c.want(m, wire.Granted)
+		const asked = 100
+		for i := range asked {
+			c.send(&wire.Get{ID: uint64(i), Stale: true, Name: "a", Most: 1})
+		}
+		time.Sleep(5 * time.Second)
+		for i := range asked {
+			if r := next[*wire.LockReply](c); r.ID != uint64(i) || len(r.Lock.Holders) != 1 {
+				t.Fatalf("answer %d: %+v", i, r)
+			}
+		}
+	})
+}
+
 // Events pile up for a client that reads nothing, however little it asks for.
 func TestEventsThatNobodyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,7 +3,7 @@ package front_test
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,28 +84,28 @@ func TestUrgentOvertakesBulk(t *testing.T) {
 		w := newWorld(t, 1)
 		c := w.connect(0)
 		life := c.open(1)
-		for i := range 20 {
-			m := c.acquire(life, uint64(i+1), 0, "a")
-			m.Mode, m.Value = wire.Shared, make([]byte, 60<<10)
-			c.want(m, wire.Granted)
-		}
+		m := c.acquire(life, 1, 0, "a")
+		m.Value = make([]byte, 60<<10)
+		c.want(m, wire.Granted)
 		w.set(func() { w.nodes[0].mute = true })
 		c.send(&wire.KeepAlive{Life: life, Number: 1})
 		synctest.Wait()
-		for range 3 {
-			c.send(&wire.Get{ID: c.next(), Stale: true, Name: "a", Most: 1000})
+		const asked = 8
+		for range asked {
+			c.send(&wire.Get{ID: c.next(), Stale: true, Name: "a", Most: 1})
 		}
-		synctest.Wait() // the first is being written
+		synctest.Wait() // one is on its way, one is being written, and the next ones wait
 		w.nodes[0].answer(w.took()[0])
 		synctest.Wait()
 		w.expire(life)
 		synctest.Wait()
 		var got []string
-		for range 5 {
+		for range asked + 2 {
 			got = append(got, c.read().Type().String())
 		}
-		if want := "[LockReply KeepAliveAnswer SessionEnded LockReply LockReply]"; fmt.Sprint(got) != want {
-			t.Errorf("%v, want %v", got, want)
+		i := slices.Index(got, "KeepAliveAnswer")
+		if i < 0 || i > 2 || got[i+1] != "SessionEnded" {
+			t.Errorf("%v", got)
 		}
 	})
 }
