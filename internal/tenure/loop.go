@@ -110,8 +110,8 @@ func (l *leadership) decide() (d decision) {
 		if by := now - r.turned; by > session.StallMax {
 			d.late = by
 		}
-		r.turned = now
 		r.keeper.Turn(now)
+		r.turned = now
 		if !r.served && l.applied.Term == r.term {
 			r.serve(now, table)
 			d.began = true

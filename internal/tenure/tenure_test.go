@@ -35,7 +35,7 @@ func TestNewLeaderServesNothingBeforeItsFirstEntryIsApplied(t *testing.T) {
 			t.Errorf("%d KeepAlives were answered before the first entry was applied", n)
 		}
 		if len(proposed) > 0 {
-			t.Errorf("a command was answered before the first entry was applied: %v", <-proposed)
+			t.Fatalf("a command was answered before the first entry was applied: %v", <-proposed)
 		}
 		if clock, leads := w.tenure.Clock(); leads {
 			t.Errorf("the clock says %v before the first entry was applied", clock)
