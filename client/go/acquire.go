@@ -137,7 +137,9 @@ func (c *Client) acquire(ctx context.Context, d *demand) result {
 		value: slices.Clone(d.value), trace: traceOf(ctx),
 	}
 	a.owner = d.session.ownerOf(ctx)
-	a.metadata = c.metadata(d.session.cfg.Identity, a.trace)
+	if len(a.trace) > 0 || d.leaseTTL > 0 { // else the session's says the same
+		a.metadata = c.metadata(d.session.cfg.Identity, a.trace)
+	}
 	q := newCall(d.op, d.names[0])
 	q.values, q.request, a.call = caller, a, q
 	op := machine.Op{Kind: machine.OpAcquire, Body: a, Lease: d.leaseTTL > 0}

@@ -52,3 +52,32 @@ func TestNamesComePageByPage(t *testing.T) {
 		}
 	}
 }
+
+// Holds and waits without metadata of their own show that of their session.
+func TestMetadataIsTheSessionsUnlessThereIsMore(t *testing.T) {
+	r := newRun(t)
+	id := session.ID{7}
+	life := session.Life{ID: id, Index: r.apply(&locktable.Open{ID: id, TTL: time.Minute, Metadata: []byte("session")}).Reply.Index}
+	ask := func(wait time.Duration, metadata string) {
+		q := r.request(life)
+		r.apply(&locktable.Acquire{
+			Request: q, Names: []string{"x"}, Mode: locktable.Shared, Wait: wait, Owner: q.Seq, Metadata: []byte(metadata),
+		})
+	}
+	ask(0, "")
+	ask(0, "own")
+	r.acquire(r.open(), locktable.Exclusive, locktable.Forever, "x")
+	ask(locktable.Forever, "")
+	ask(locktable.Forever, "own")
+	v, _ := r.table.Lock("x", 10)
+	var got []string
+	for _, h := range v.Holders {
+		got = append(got, string(h.Metadata))
+	}
+	for _, w := range v.Waiters {
+		got = append(got, string(w.Metadata))
+	}
+	if want := []string{"session", "own", "", "session", "own"}; !slices.Equal(got, want) {
+		t.Errorf("metadata of holders and waiters: %q, want %q", got, want)
+	}
+}

@@ -38,7 +38,7 @@ type Holder struct {
 	Until    time.Duration // end of the lease, or of the lock-delay of a hold that has ended; 0 = the session's
 	Ended    How           // not NotEnded: nobody's, only its lock-delay runs
 	Value    []byte
-	Metadata []byte
+	Metadata []byte // its own, or else its session's
 }
 
 // Waiter is a wait as readers see it.
@@ -51,7 +51,7 @@ type Waiter struct {
 	Until    time.Duration // cluster time, or Forever
 	Names    []string
 	Value    []byte
-	Metadata []byte
+	Metadata []byte // the same
 }
 
 // View is one lock at the last applied entry. Nothing in it changes afterwards.
@@ -163,7 +163,7 @@ func (t *Table) viewHold(list []Holder, h *hold) []Holder {
 		Ended: x.nobody, Value: x.value, Metadata: x.metadata,
 	}
 	if h.client != nil {
-		v.Session = h.client.Life()
+		v.Session, v.Metadata = h.client.Life(), metadataOf(x.metadata, h.client)
 	}
 	if !t.valid(h) && x.nobody == NotEnded {
 		how, at := t.endOf(h)
@@ -175,10 +175,18 @@ func (t *Table) viewHold(list []Holder, h *hold) []Holder {
 	return append(list, v)
 }
 
+// metadataOf is that of a hold or a wait: its session's, if it has none of its own.
+func metadataOf(own []byte, c *client) []byte {
+	if len(own) > 0 {
+		return own
+	}
+	return c.Metadata()
+}
+
 func viewWait(w *wait) Waiter {
 	v := Waiter{
 		Session: w.client.Life(), Seq: w.seq, Owner: w.owner, Mode: w.mode, Since: w.since, Until: w.until, Value: w.value,
-		Metadata: w.meta,
+		Metadata: metadataOf(w.meta, w.client),
 	}
 	for _, l := range w.locks {
 		v.Names = append(v.Names, l.name)
