@@ -36,6 +36,7 @@ type call struct {
 	seq    uint64
 	first  time.Duration // when it was sent first in this life, by the clock's real time
 	waited bool
+	copies int // that were sent, and of which no node has said that they have no effect
 }
 
 // result is what became of a call.

@@ -139,8 +139,9 @@ func (o *owner) sending(now time.Duration, r machine.Request) {
 	}
 	q.sent = true
 	if q.life != o.life {
-		q.life, q.seq, q.first, q.waited = o.life, r.Seq, now+o.missed, false
+		q.life, q.seq, q.first, q.waited, q.copies = o.life, r.Seq, now+o.missed, false, 0
 	}
+	q.copies++
 }
 
 // unwritable refuses a request that the protocol has no form for.
@@ -182,6 +183,7 @@ func (o *owner) fromWire(sl *slot, m wire.Message) machine.Message {
 		delete(sl.pending, m.ID)
 		code, body := judge(asked, m, sl.link.endpoint)
 		answeredBy(asked, body.err)
+		code = o.ofOneCopy(asked, code, body.err)
 		if _, ok := asked.(machine.OpenRequest); ok && body.err.diskFull() {
 			o.later = append(o.later, func(o *owner, now time.Duration) { o.troubled(now, body.err, body.err) })
 		}
@@ -201,6 +203,34 @@ func (o *owner) fromWire(sl *slot, m wire.Message) machine.Message {
 		o.c.dir.told(m)
 	}
 	return nil
+}
+
+// ofOneCopy returns what a failure means to the machine. It speaks for one copy of its request: another one may take effect, and then
+// somebody has to know. So such an acquisition is cancelled, and its caller told at once; one that is known to wait goes on.
+func (o *owner) ofOneCopy(asked machine.Message, code machine.Code, e *Error) machine.Code {
+	r, _ := asked.(machine.Request)
+	q := callOf(r.Op.Body)
+	if q == nil || r.Op.Kind == machine.OpRelease || r.Op.Kind == machine.OpCancel || SessionID(r.Life.ID) != o.life.id {
+		return code
+	}
+	if e.Known {
+		q.copies--
+	}
+	switch waits := q.waited && e.diskFull(); {
+	case code != machine.Refused || q.copies == 0:
+		return code
+	case waits:
+		return machine.Retry
+	}
+	e.Known = false
+	if r.Op.Kind == machine.OpOther {
+		return code // it leaves nothing behind
+	}
+	o.later = append(o.later, func(o *owner, now time.Duration) {
+		q.fail(e)
+		_ = o.m.Abandon(now, q.id) // what is over by now needs no end
+	})
+	return machine.Retry
 }
 
 // noteQueued tells the caller of an acquisition that it waits.

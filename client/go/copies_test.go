@@ -1,0 +1,85 @@
+//go:build unix
+
+package client_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/wire"
+)
+
+// TestRefusedAfterALostAnswer loses the answer to a request, which has taken effect, and refuses its repeat: the refusal speaks for the
+// repeat alone. Nothing may stay held that nobody knows of.
+func TestRefusedAfterALostAnswer(t *testing.T) {
+	for _, code := range []wire.Code{wire.DiskFull, wire.Unsupported} {
+		t.Run(code.String(), func(t *testing.T) {
+			bubble(t, 1, func(t *testing.T, w *world) {
+				c, p := w.proxied("a")
+				l := mustLock(t, c, "a")
+				repeated := func(of wire.Type) {
+					lost, sent := false, 0
+					p.set(func() {
+						p.down = func(m wire.Message) []wire.Message {
+							if _, ok := m.(*wire.Reply); ok && !lost {
+								lost = true
+								return nil
+							}
+							return []wire.Message{m}
+						}
+						p.up = func(m wire.Message) (toNode, toClient []wire.Message) {
+							if m.Type() == of {
+								if sent++; sent == 2 {
+									return nil, []wire.Message{&wire.Failure{ID: idOf(m), Code: code, Known: true}}
+								}
+							}
+							return []wire.Message{m}, nil
+						}
+					})
+				}
+				for what, try := range map[wire.Type]func() error{
+					wire.TypeAcquire:  func() error { _, err := c.TryLock(t.Context(), "b"); return err },
+					wire.TypeSetValue: func() error { return l.SetValue(t.Context(), []byte("v")) },
+				} {
+					repeated(what)
+					err := try()
+					if e, ok := errors.AsType[*client.Error](err); !ok || e.Known || e.Code != uint16(code) {
+						t.Errorf("%v: %+v", what, err)
+					}
+					time.Sleep(5 * time.Second) // it is cancelled
+				}
+				if _, err := w.client("b").TryLock(t.Context(), "b"); err != nil {
+					t.Errorf("what was refused is held: %v", err)
+				}
+				must(t, l.Unlock(t.Context()))
+			})
+		})
+	}
+}
+
+// TestWaitOutlivesARefusedRepeat lets a wait be repeated, as after a lost connection, while the disk is full: it stands in the queue
+// already, and needs no more room.
+func TestWaitOutlivesARefusedRepeat(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, w *world) {
+		l := mustLock(t, w.client("holder"), "a")
+		c, p := w.proxied("a")
+		queued, granted := make(chan struct{}), make(chan *client.Lock, 1)
+		go func() {
+			l, err := c.Lock(t.Context(), "a", client.OnQueued(func(client.Queued) { close(queued) }))
+			if err != nil {
+				t.Error(err)
+			}
+			granted <- l
+		}()
+		<-queued
+		p.refuse(wire.TypeAcquire, 1, wire.Failure{Code: wire.DiskFull, Known: true})
+		w.Net.Reset("a")
+		time.Sleep(time.Second)
+		must(t, l.Unlock(t.Context()))
+		if l := <-granted; l != nil {
+			must(t, l.Unlock(t.Context()))
+		}
+	})
+}
