@@ -94,13 +94,13 @@ func (d *disk) others(ctx context.Context, low bool) error {
 	if d.n.alone() || d.n.standing.now().Role != raft.Leader {
 		return nil
 	}
-	status, _, err := d.n.raft.Status(ctx)
-	if err != nil {
+	status, _, _ := d.n.raft.Status(ctx)
+	voters := status.Config.Voters
+	if len(voters) == 0 {
 		return nil // it has stopped, and others tell why
 	}
 	ctx, cancel := context.WithTimeout(ctx, diskEvery)
 	defer cancel()
-	voters := status.Config.Voters
 	var asking sync.WaitGroup
 	var below atomic.Int32
 	for _, v := range voters {
