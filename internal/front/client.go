@@ -203,7 +203,7 @@ func (c *client) hear(cmd *command, v *verdict) {
 		c.f.audience.leave(c, cmd.order.topic)
 	case cmd.kind == wire.TypeOpen && v.outcome.Code == wire.OK:
 		c.f.audience.join(c, cmd.order.topic, v.index)
-	case cmd.kind == wire.TypeReleaseLease || cmd.kind == wire.TypeTakeLease && v.outcome.Code == wire.Gone:
+	case cmd.kind == wire.TypeReleaseLease || cmd.kind == wire.TypeRenewLease && v.outcome.Code == wire.Gone:
 		c.f.audience.leave(c, cmd.order.topic)
 	case v.outcome.Code == wire.Granted && v.outcome.Deadline != 0:
 		c.f.audience.join(c, topic{token: v.outcome.Token}, 0)

@@ -72,7 +72,7 @@ func leaseOrderOf(m wire.Message) (o order, ok bool) {
 		}, true
 	case *wire.ReleaseLease:
 		return order{
-			id: m.ID, trace: m.Trace, name: m.Name,
+			id: m.ID, trace: m.Trace, topic: topic{token: m.Token}, name: m.Name,
 			command: &locktable.ReleaseLease{Name: m.Name, ID: session.ID(m.Lease), Token: m.Token},
 		}, true
 	case *wire.TakeLease:

@@ -175,10 +175,11 @@ func (f *Front) serve(ctx context.Context, s *stream) {
 	case !errors.Is(err, errLeft):
 		s.drop()
 	}
-	if p := s.parted(); p != nil {
-		f.o.Logger.Debug("closing a connection", "peer", s.net.RemoteAddr().String(), "code", p.code.String(), "reason", p.text)
+	if p = s.parted(); p != nil {
+		err = p
 		f.goodbye(p.code)
 	}
+	f.o.Logger.Debug("a connection is over", "peer", s.net.RemoteAddr().String(), "reason", err)
 	s.end()
 	f.forget(s)
 	f.count()

@@ -50,16 +50,21 @@ func (r *routes) lead(leader raft.PeerID) {
 // submit passes a command of a client on. It does not block.
 func (r *routes) submit(ctx context.Context, cmd *command) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.dispatch(ctx, cmd) {
-		r.waiting = append(r.waiting, cmd)
-		signal(r.kick)
+	taken := !r.stopped && r.dispatch(ctx, cmd)
+	r.mu.Unlock()
+	if !taken {
+		r.wait(cmd)
 	}
 }
 
 // again takes back a command that was not sent, and not proposed. It is passed on again in a moment, or answered.
 func (r *routes) again(cmd *command) {
 	cmd.rests = time.Now().Add(retryEvery)
+	r.wait(cmd)
+}
+
+// wait lets a command wait for a way.
+func (r *routes) wait(cmd *command) {
 	r.mu.Lock()
 	stopped := r.stopped
 	if !stopped {

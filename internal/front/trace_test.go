@@ -70,7 +70,7 @@ func TestTraces(t *testing.T) {
 		}
 		attributes := map[string]string{}
 		for _, a := range server.Attributes {
-			attributes[string(a.Key)] = a.Value.Emit()
+			attributes[string(a.Key)] = a.Value.String()
 		}
 		if attributes["lockd.lock.name"] != "jobs/a" || attributes["lockd.outcome"] != "granted" || attributes["lockd.token"] == "" {
 			t.Errorf("%v", attributes)
