@@ -102,8 +102,13 @@ func (c *child) suspend() (suspended bool) {
 	if c.terminal < 0 {
 		return false
 	}
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, syscall.SIGCONT)
+	defer signal.Stop(continued)
 	c.takeBack()
-	_ = syscall.Kill(0, syscall.SIGSTOP)
+	if syscall.Kill(0, syscall.SIGSTOP) == nil {
+		<-continued // the stop may come a moment after the call
+	}
 	return true
 }
 

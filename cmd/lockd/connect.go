@@ -107,8 +107,11 @@ func (c *call) ask(ctx context.Context, f func(context.Context, *client.Client) 
 func (c *call) disconnect(ctx context.Context, cl *client.Client) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
+	if c.unheard {
+		cancel()
+	}
 	err := cl.Close(ctx)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, client.ErrUnavailable) {
+	if ctx.Err() != nil || errors.Is(err, client.ErrUnavailable) {
 		c.detail("the cluster did not confirm the end of the session; it will expire")
 		return nil
 	}

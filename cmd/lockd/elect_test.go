@@ -51,6 +51,7 @@ func TestElectRunsTheCommandOfTheLeader(t *testing.T) {
 
 // TestElectCampaignsAgain after a loss, with another command and a higher term; with --once it ends with the code of a loss.
 func TestElectCampaignsAgain(t *testing.T) {
+	t.Parallel()
 	wire := newCable(t)
 	endpoint := server(t, func(_ int, c *lockd.Config) { c.AdvertiseClient = wire.Addr().String() })
 	wire.plug(t, endpoint)

@@ -334,7 +334,9 @@ func (c *call) keep(ctx context.Context, caught *signals, l *client.Lock) error 
 func (c *call) unlock(ctx context.Context, l *client.Lock) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if err := l.Unlock(ctx); err != nil && !errors.Is(err, client.ErrLockLost) {
+	err := l.Unlock(ctx)
+	c.unheard = ctx.Err() != nil
+	if err != nil && !errors.Is(err, client.ErrLockLost) {
 		c.say("%s is not released yet (%v); it will be when its session expires", quoted(l.Names()), err)
 	}
 }

@@ -60,6 +60,7 @@ func TestLockInheritsStdin(t *testing.T) {
 
 // TestLockExitCodes, beside those of flock(1) where both can be asked.
 func TestLockExitCodes(t *testing.T) {
+	t.Parallel()
 	endpoint := server(t)
 	c := holder(t, endpoint)
 	mustLock(t, c, "taken")
@@ -131,6 +132,7 @@ func TestLockTellsWhatIsWrong(t *testing.T) {
 
 // TestLockForwardsSignals to the command, and ends as it does.
 func TestLockForwardsSignals(t *testing.T) {
+	t.Parallel()
 	endpoint := server(t)
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH} {
 		p := command(t, endpoint, "lock", "a", "--", "sh", "-c", fmt.Sprintf(opened+`trap 'echo got >&3; exit 42' %d; `+forever, int(sig)))
@@ -189,6 +191,7 @@ func TestLockSignalWhileWaiting(t *testing.T) {
 // TestLockLostKillsBeforeTheNextHolder: the network of the holder goes silent. Its command heeds no TERM, and is dead before the next one
 // in the queue is granted the lock, in spite of nobody telling it anything.
 func TestLockLostKillsBeforeTheNextHolder(t *testing.T) {
+	t.Parallel()
 	wire := newCable(t)
 	endpoint := server(t, func(_ int, c *lockd.Config) { c.AdvertiseClient = wire.Addr().String() })
 	wire.plug(t, endpoint)
@@ -217,6 +220,7 @@ func TestLockLostKillsBeforeTheNextHolder(t *testing.T) {
 // TestField14CommandAliveAtTheEndOfTheValidityIsKilled is test 14 of the field: the whole group of the command is killed, and the exit
 // code says that the lock was lost, whatever the command made of its TERM.
 func TestField14CommandAliveAtTheEndOfTheValidityIsKilled(t *testing.T) {
+	t.Parallel()
 	wire := newCable(t)
 	endpoint := server(t, func(_ int, c *lockd.Config) { c.AdvertiseClient = wire.Addr().String() })
 	wire.plug(t, endpoint)
@@ -244,7 +248,7 @@ func TestField18LockIsNotFreeBeforeTheCommandHasEnded(t *testing.T) {
 	for _, args := range [][]string{{"lock", "a"}, {"elect", "a"}} {
 		p := command(t, endpoint, append(args, "--", "sh", "-c", opened+`trap 'echo stopping >&3; read go <"$GO"; echo stopped >&3; exit 0' TERM; `+forever)...)
 		lines := p.withPipe()
-		gate, _ := pipe(t)
+		gate := fifo(t)
 		p.Env = append(p.Env, "GO="+gate)
 		p.start()
 		next(t, lines)
@@ -370,12 +374,13 @@ func TestLockIsReleasedWhenTheCommandEnds(t *testing.T) {
 
 // TestLockOutlivesASilentServer for as long as it is valid: a command that ends in that time keeps its exit code, and lockd does not hang.
 func TestLockOutlivesASilentServer(t *testing.T) {
+	t.Parallel()
 	wire := newCable(t)
 	endpoint := server(t, func(_ int, c *lockd.Config) { c.AdvertiseClient = wire.Addr().String() })
 	wire.plug(t, endpoint)
 	p := command(t, wire.Addr().String(), "lock", "a", "--ttl", "1m", "--", "sh", "-c", opened+`echo ready >&3; read go <"$GO"; exit 9`)
 	lines := p.withPipe()
-	gate, _ := pipe(t)
+	gate := fifo(t)
 	p.Env = append(p.Env, "GO="+gate)
 	p.start()
 	next(t, lines)

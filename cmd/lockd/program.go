@@ -26,6 +26,7 @@ type call struct {
 	given          []string // names of the flags on the command line; others may be set by the environment
 	json           bool
 	quiet, verbose bool
+	unheard        bool // the cluster did not answer when something was given back: it will not be waited for once more
 }
 
 // Groups of commands in the help.

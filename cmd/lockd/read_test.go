@@ -109,6 +109,7 @@ func TestReaders(t *testing.T) {
 
 // TestStatusOfThreeNodes with one of them down.
 func TestStatusOfThreeNodes(t *testing.T) {
+	t.Parallel()
 	c := testcluster.Start(t, 3)
 	endpoints := strings.Join(c.Endpoints(), ",")
 	out, errs, code := runProcess(t, endpoints, "status")
@@ -124,6 +125,7 @@ func TestStatusOfThreeNodes(t *testing.T) {
 
 // TestSnapshotGoesRound: saved from a node that runs, looked into, and restored into another that goes on with higher tokens.
 func TestSnapshotGoesRound(t *testing.T) {
+	t.Parallel()
 	c := testcluster.Start(t, 1)
 	endpoint, http := c.Addresses(0).Client, c.Addresses(0).HTTP
 	ref, errs, code := runProcess(t, endpoint, "lease", "acquire", "kept", "--ttl", "5h", "-q")

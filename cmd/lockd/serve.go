@@ -189,7 +189,7 @@ func (d *daemon) run(ctx context.Context, config lockd.Config) (err error) {
 	caught := make(chan os.Signal, manySignals)
 	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(caught)
-	beside.Go(func() { d.obey(ctx, caught, stop, server, stopped) })
+	beside.Go(func() { d.obey(ctx, caught, stop, server.Close, stopped) })
 	beside.Go(func() { d.tls.run(running, d.log) })
 	return server.Run(running)
 }
@@ -211,7 +211,7 @@ func (d *daemon) ready(ctx context.Context, a lockd.Addresses) {
 }
 
 // obey does what signals ask for until the server has stopped.
-func (d *daemon) obey(ctx context.Context, caught <-chan os.Signal, stop func(), server *lockd.Server, stopped <-chan struct{}) {
+func (d *daemon) obey(ctx context.Context, caught <-chan os.Signal, stop func(), crash func() error, stopped <-chan struct{}) {
 	ends := 0
 	for {
 		select {
@@ -229,7 +229,7 @@ func (d *daemon) obey(ctx context.Context, caught <-chan os.Signal, stop func(),
 				continue
 			}
 			d.log.Warn("stopping at once", "signal", s.String())
-			if err := server.Close(); err != nil {
+			if err := crash(); err != nil {
 				d.log.Error("stopping at once failed", "error", err)
 			}
 		case <-stopped:

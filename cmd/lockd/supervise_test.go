@@ -45,13 +45,20 @@ func (h *fakeHold) confirm(valid time.Duration) {
 	h.until = time.Now().Add(valid)
 }
 
-// pipe is a named pipe that a command writes to as $PIPE. Reading it ends when the last process that has it open is gone.
-func pipe(t *testing.T) (name string, lines <-chan string) {
+// fifo is a named pipe that nobody has open.
+func fifo(t *testing.T) string {
 	t.Helper()
-	name = filepath.Join(t.TempDir(), "pipe")
+	name := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(name, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return name
+}
+
+// pipe is a named pipe that a command writes to as $PIPE. Reading it ends when the last process that has it open is gone.
+func pipe(t *testing.T) (name string, lines <-chan string) {
+	t.Helper()
+	name = fifo(t)
 	c := make(chan string, 100)
 	go func() {
 		defer close(c)
