@@ -293,7 +293,7 @@ func TestWithLock(t *testing.T) {
 		}
 		func() {
 			defer func() {
-				if recover() != mine {
+				if err, ok := recover().(error); !ok || !errors.Is(err, mine) {
 					t.Error("the panic is gone")
 				}
 			}()

@@ -59,6 +59,8 @@ type Config struct {
 const (
 	DefaultTTL            = 15 * time.Second
 	DefaultRequestTimeout = 5 * time.Second
+
+	credentialMax = 8192
 )
 
 // Validate names each field that is out of its bounds.
@@ -74,6 +76,9 @@ func (c *Config) Validate() error {
 	}
 	if c.RequestTimeout < 0 {
 		errs = append(errs, fmt.Errorf("client: Config.RequestTimeout %v is negative", c.RequestTimeout))
+	}
+	if len(c.Credential) > credentialMax {
+		errs = append(errs, fmt.Errorf("client: Config.Credential has %d bytes, more than %d", len(c.Credential), credentialMax))
 	}
 	s := SessionConfig{TTL: c.TTL, Grace: c.Grace, Identity: c.Identity}
 	return errors.Join(append(errs, s.validate("Config"))...)

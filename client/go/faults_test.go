@@ -427,7 +427,7 @@ func TestSessionLost(t *testing.T) {
 // TestGrace gives the locks of a client that is gone to others long before its TTL.
 func TestGrace(t *testing.T) {
 	bubble(t, 3, func(t *testing.T, w *world) {
-		a, b := w.client("a", func(c *client.Config) { c.TTL, c.Grace = time.Minute, 2 * time.Second }), w.client("b")
+		a, b := w.client("a", func(c *client.Config) { c.TTL, c.Grace = time.Minute, 2*time.Second }), w.client("b")
 		l := mustLock(t, a, "a")
 		time.Sleep(time.Minute)
 		must(t, l.Err())

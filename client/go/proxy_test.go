@@ -24,7 +24,7 @@ type proxy struct {
 	down func(m wire.Message) []wire.Message
 }
 
-// proxied returns a client whose connections all go through a proxy.
+// proxied returns a client on a host whose connections all go through a proxy.
 func (w *world) proxied(host string, with ...func(*client.Config)) (*client.Client, *proxy) {
 	p := &proxy{t: w.t}
 	c := w.client(host, append(with, func(c *client.Config) {
@@ -270,7 +270,7 @@ func TestSessionEnded(t *testing.T) {
 // TestClockStoodStill ends what is held when the cluster's time shows that the own clock stood still, which nothing else tells.
 func TestClockStoodStill(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, w *world) {
-		c, p := w.proxied("a")
+		c, p := w.proxied("b")
 		l := mustLock(t, c, "a")
 		time.Sleep(10 * time.Second)
 		must(t, l.Err())
