@@ -262,3 +262,25 @@ func TestMetricsOfTheState(t *testing.T) {
 		t.Errorf("a node that has stopped goes on showing its state:\n%s", text)
 	}
 }
+
+// BenchmarkMetrics is what a request costs the leader in instruments: its answer, and its place in the log.
+func BenchmarkMetrics(b *testing.B) {
+	all, err := telemetry.Setup(b.Context(), telemetry.Options{Service: "lockd"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = all.Shutdown(b.Context()) }()
+	m, err := newMetrics(all.MeterProvider, []string{"jobs/", "shop/", "users/"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.leads.Store(true)
+	answered, leads := m.frontEvents(), m.tenureEvents()
+	applied := replica.Applied{Timings: []locktable.Timing{{Name: "users/42", Took: time.Millisecond, Code: locktable.Granted}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		m.applied(applied)
+		leads.Command(time.Millisecond, time.Microsecond)
+		answered.Request(front.Request{Type: wire.TypeAcquire, Code: wire.Granted, Took: time.Millisecond})
+	}
+}
