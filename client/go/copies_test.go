@@ -83,3 +83,31 @@ func TestWaitOutlivesARefusedRepeat(t *testing.T) {
 		}
 	})
 }
+
+// TestHandOnRefusedAfterALostAnswer refuses the repeat of a hand-on that has taken effect: nobody may say that it has not.
+func TestHandOnRefusedAfterALostAnswer(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, w *world) {
+		c, p := w.proxied("a")
+		l := got[*client.Lease](t)(c.TryLease(t.Context(), "a", time.Minute))
+		lost := false
+		p.set(func() {
+			p.down = func(m wire.Message) []wire.Message {
+				if _, ok := m.(*wire.Reply); ok && !lost {
+					lost = true
+					p.up = func(m wire.Message) (toNode, toClient []wire.Message) {
+						if m.Type() == wire.TypeTakeLease {
+							return nil, []wire.Message{&wire.Failure{ID: idOf(m), Code: wire.DiskFull, Known: true}}
+						}
+						return []wire.Message{m}, nil
+					}
+					return nil
+				}
+				return []wire.Message{m}
+			}
+		})
+		_, err := l.HandOn(t.Context(), time.Minute)
+		if e, ok := errors.AsType[*client.Error](err); !ok || e.Known || !errors.Is(err, client.ErrDiskFull) {
+			t.Errorf("%+v", err)
+		}
+	})
+}

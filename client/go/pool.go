@@ -216,6 +216,7 @@ type query struct {
 
 	tries   int
 	reached bool   // an attempt may have arrived
+	unknown bool   // and nobody knows what became of it
 	last    *Error // what a node said last
 	err     error  // what happened last
 }
@@ -258,7 +259,7 @@ func (c *Client) attempt(ctx context.Context, q *query) (m wire.Message, wait ti
 	m, sent, err := ex.ask(patient, q.request)
 	q.reached = q.reached || sent
 	if err != nil {
-		q.err, q.last = err, nil
+		q.err, q.last, q.unknown = err, nil, q.unknown || sent
 		if ctx.Err() == nil {
 			c.pool.retire(ex)
 		}
@@ -269,7 +270,7 @@ func (c *Client) attempt(ctx context.Context, q *query) (m wire.Message, wait ti
 		return m, 0
 	}
 	q.last = failure(f, ex.endpoint)
-	q.err = q.last
+	q.err, q.unknown = q.last, q.unknown || !f.Known
 	if f.Code.Advice() == wire.Elsewhere {
 		c.pool.retire(ex)
 	}
@@ -311,6 +312,6 @@ func (q *query) fail(cause error) error {
 	case cause != nil:
 		e.Err = fmt.Errorf("%w: %w", cause, e.Err)
 	}
-	e.Known = !q.changes || !q.reached || cause == nil && e.Known
+	e.Known = !q.changes || !q.unknown
 	return e.of(q.op, q.name)
 }
