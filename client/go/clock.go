@@ -29,3 +29,6 @@ func (c *clock) real() time.Duration { return c.now() + c.missed() }
 
 // at returns the moment of a real time. It has a monotonic reading.
 func (c *clock) at(realTime time.Duration) time.Time { return c.base.Add(realTime - c.missed()) }
+
+// marginOf is by how much a validity ends sooner than a hold of this span could be ended by the cluster, for the client's own slowness.
+func marginOf(span time.Duration) time.Duration { return min(span/10, time.Second) }

@@ -59,6 +59,7 @@ type Lease struct {
 
 	mu    sync.Mutex    // guards all below
 	until time.Duration // of its validity, by the clock's real time; 0: not known
+	look  time.Duration // how often the end is looked at: the machine may sleep, and its timers with it
 	timer *time.Timer   // for the end of ctx
 	ended bool
 }
@@ -214,23 +215,22 @@ func (l *Lease) stop(cause error) {
 	}
 }
 
-// leaseCheck is how often the end of a lease is looked at: the machine may sleep, and its timers with it.
-const leaseCheck = time.Second
-
 // extend moves the validity to what a confirmation of something sent at a time carries, only ever forwards. See client/README.md
 // section 3.
 func (l *Lease) extend(sent, ttl time.Duration) {
-	margin := min(ttl/10, time.Second)
+	margin := marginOf(ttl)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.until = max(l.until, sent+ttl/100*99-margin)
+	if until := sent + ttl/100*99 - margin; until > l.until {
+		l.until, l.look = until, margin
+	}
 	if l.timer == nil && !l.ended {
 		l.timer = time.AfterFunc(l.nap(), l.check)
 	}
 }
 
 // nap is how long until the end has to be looked at; mu is held.
-func (l *Lease) nap() time.Duration { return min(max(l.until-l.c.clock.real(), 0), leaseCheck) }
+func (l *Lease) nap() time.Duration { return min(max(l.until-l.c.clock.real(), 0), l.look) }
 
 // check ends the lease when it is over, else looks again later.
 func (l *Lease) check() {

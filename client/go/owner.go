@@ -11,14 +11,9 @@ import (
 	"github.com/lockd/lockd/internal/machine"
 )
 
-const (
-	// sleepCheck is how often, at most, the owner looks whether the machine slept. What it notices late is within the margin of
-	// every validity.
-	sleepCheck = 20 * time.Millisecond
-
-	// holdCheck is how long, at most, it waits with that while something is held.
-	holdCheck = time.Second
-)
+// sleepCheck is how often, at most, the owner looks whether the machine slept. What it notices late is within the margin of
+// every validity.
+const sleepCheck = 20 * time.Millisecond
 
 // owner is the goroutine of a session: it alone touches the session's machine. It never waits for anything but its inbox and its timer.
 type owner struct {
@@ -119,8 +114,8 @@ func (o *owner) wakeUp(now time.Duration) {
 // plan sets the timer for the machine's deadline.
 func (o *owner) plan(now time.Duration) {
 	at, ok := o.m.Deadline()
-	if len(o.holds) > 0 && (!ok || at > now+holdCheck) {
-		at, ok = now+holdCheck, true
+	if look := now + marginOf(o.s.cfg.span()); len(o.holds) > 0 && (!ok || at > look) { // the machine may have slept
+		at, ok = look, true
 	}
 	if ok && at < o.wakeAt {
 		o.wakeAt = at

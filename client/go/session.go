@@ -26,6 +26,9 @@ type SessionConfig struct {
 	Identity string        // see Config.Identity
 }
 
+// span is for how long the cluster keeps the session after a sign of life, whatever happens to its connection.
+func (c *SessionConfig) span() time.Duration { return min(c.TTL, cmp.Or(c.Grace, c.TTL)) }
+
 func (c *SessionConfig) validate(where string) error {
 	var errs []error
 	ttl := cmp.Or(c.TTL, DefaultTTL)
