@@ -1,6 +1,6 @@
 """What a session holds, and for how long."""
 
-from .wire import SECOND
+from .wire import SECOND, now
 
 
 def validity(span):
@@ -27,4 +27,8 @@ class Lease(Hold):
 
     def __init__(self, names, outcome, lease):
         super().__init__(names, outcome)
-        self.id, self.valid_until = lease, 0
+        self.id, self.until = lease, 0  # until: of the clock of wire.now()
+
+    def valid(self):
+        """How many seconds longer it is held, if it is not renewed and not taken over."""
+        return max(self.until - now(), 0) / SECOND

@@ -98,12 +98,12 @@ class Session:
         if call.waiting:  # nobody knows how long ago it was granted
             self.renew(got, ttl)
         else:
-            got.valid_until = call.first + validity(int(ttl * SECOND))[0]
+            got.until = call.first + validity(int(ttl * SECOND))[0]
         return got
 
     def renew(self, lease, ttl):
         call = self._lease(RENEW_LEASE, [lease.names[0], lease.id, lease.token, int(ttl * SECOND)])
-        lease.valid_until = max(lease.valid_until, call.sent + validity(int(ttl * SECOND))[0])
+        lease.until = max(lease.until, call.sent + validity(int(ttl * SECOND))[0])
 
     def release_lease(self, lease):
         self._lease(RELEASE_LEASE, [lease.names[0], lease.id, lease.token])
@@ -113,7 +113,7 @@ class Session:
         new = os.urandom(16)
         call = self._lease(TAKE_LEASE, [lease.names[0], lease.id, lease.token, new, int(ttl * SECOND), None])
         got = Lease(lease.names, call.answer[3], new)
-        got.valid_until = call.first + validity(int(ttl * SECOND))[0]
+        got.until = call.first + validity(int(ttl * SECOND))[0]
         return got
 
     def check(self, *tokens):
@@ -201,7 +201,8 @@ class Session:
         """Notes that the outcome of a command is known, and that what it named as seen has arrived."""
         if call.seq is None:
             return
-        self._known.add(call.seq)
+        if call.seq > self._acked:
+            self._known.add(call.seq)
         while self._acked + 1 in self._known:
             self._acked += 1
             self._known.remove(self._acked)
