@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,7 +36,9 @@ func bubble(t *testing.T, n int, f func(t *testing.T, w *world)) {
 
 type world struct {
 	*testcluster.Cluster
-	t       *testing.T
+	t *testing.T
+
+	mu      sync.Mutex // guards clients
 	clients []*client.Client
 }
 
@@ -50,6 +53,8 @@ func (w *world) client(host string, with ...func(*client.Config)) *client.Client
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.clients = append(w.clients, c)
 	return c
 }

@@ -356,6 +356,7 @@ func (o *owner) close(now time.Duration) {
 		return
 	}
 	o.closing = true
+	o.s.over.Store(true)
 	for _, l := range o.holds {
 		l.end(ErrReleased)
 	}

@@ -54,6 +54,7 @@ type Session struct {
 	ctx    context.Context // of the owner and all it starts
 	stop   context.CancelCauseFunc
 	owners atomic.Uint64 // the last one that was drawn
+	over   atomic.Bool   // it is refused, closing or ended: nothing begins in it any more
 
 	mu     sync.Mutex // guards all below
 	life   *life      // the present one, or the one to come
@@ -109,7 +110,7 @@ type SessionEvent struct {
 func (c *Client) Session() *Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.standard; s == nil || isClosed(s.ended) && !c.closed {
+	if s := c.standard; s == nil || s.over.Load() && !c.closed {
 		c.standard = c.begin(c.fill(SessionConfig{}))
 	}
 	return c.standard
@@ -163,6 +164,7 @@ func (c *Client) begin(cfg SessionConfig) *Session {
 
 // end notes why nobody owns the session any more.
 func (s *Session) end(reason error) {
+	s.over.Store(true)
 	s.mu.Lock()
 	s.reason = reason
 	s.life.cancel(reason)

@@ -161,6 +161,7 @@ func (o *owner) receive(now time.Duration, sl *slot, l *link, m wire.Message) {
 		if a, ok := msg.(machine.OpenAnswer); ok && a.Code == machine.Refused {
 			if body, ok := a.Body.(answer); ok {
 				o.refused = body.error(machine.Refused)
+				o.s.over.Store(true) // before its callers hear of it
 			}
 		}
 		o.m.Receive(now, sl.number, msg)
