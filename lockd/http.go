@@ -19,6 +19,7 @@ const (
 	httpHeaderTimeout = 5 * time.Second
 	httpIdleTimeout   = time.Minute
 	httpAnswerTimeout = 10 * time.Second // to write an answer; of a snapshot: each part of it
+	httpProfileTime   = 5 * time.Minute  // for a profile, which takes as long as was asked for
 	httpAskTimeout    = 2 * time.Second  // for the node to say how it is
 	httpHeaderMax     = 16 << 10
 	httpConnections   = 256
@@ -64,11 +65,11 @@ func newAdmin(o adminOptions) http.Handler {
 		mux.HandleFunc("GET /metrics", bounded(o.Metrics.ServeHTTP))
 	}
 	if o.Pprof {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		for path, h := range map[string]http.HandlerFunc{
+			"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+		} {
+			mux.HandleFunc("GET /debug/pprof/"+path, within(httpProfileTime, h))
+		}
 	}
 	return mux
 }
@@ -104,16 +105,18 @@ func serveAdmin(ctx context.Context, listener net.Listener, h http.Handler, logg
 }
 
 // bounded gives an answer its deadline.
-func bounded(h http.HandlerFunc) http.HandlerFunc {
+func bounded(h http.HandlerFunc) http.HandlerFunc { return within(httpAnswerTimeout, h) }
+
+func within(most time.Duration, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		extend(w)
+		extend(w, most)
 		h(w, r)
 	}
 }
 
 // extend moves the deadline of the answer. What cannot have one, such as a recorder in a test, needs none.
-func extend(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(httpAnswerTimeout))
+func extend(w http.ResponseWriter, by time.Duration) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(by))
 }
 
 // plain answers with a text, or with 503 and the reason.
@@ -199,7 +202,7 @@ func (s *stream) Write(b []byte) (int, error) {
 		s.w.Header().Set("Content-Type", "application/octet-stream")
 		s.w.Header().Set("Content-Disposition", `attachment; filename="lockd.snapshot"`)
 	}
-	extend(s.w)
+	extend(s.w, httpAnswerTimeout)
 	n, err := s.w.Write(b)
 	s.sent += int64(n)
 	return n, err
