@@ -369,6 +369,7 @@ func TestLists(t *testing.T) {
 		if _, err := c.SessionInfo(ctx, client.SessionID{1}); !errors.Is(err, client.ErrNotFound) {
 			t.Errorf("no session: %v", err)
 		}
+		time.Sleep(time.Second) // a status is what the node itself has applied by then
 		nodes := got[[]client.Node](t)(c.Nodes(ctx))
 		leaders := 0
 		for i, n := range nodes {
