@@ -233,8 +233,7 @@ func TestLostLockLeavesNobodyBehind(t *testing.T) {
 // TestStoppedCommandIsStoppedForGood: a command that was stopped gets to handle its TERM.
 func TestStoppedCommandIsStoppedForGood(t *testing.T) {
 	h := newHold(t, time.Hour)
-	s := supervise(t, h, 10*time.Minute, `trap 'exit 4' TERM; `+forever)
-	s.child.signal(syscall.SIGSTOP)
+	s := supervise(t, h, 10*time.Minute, `trap 'exit 4' TERM; echo ready >&3; kill -STOP $$; `+forever)
 	h.lose(errTest)
 	if e := s.wait(t); e.code != 4 {
 		t.Errorf("%+v", e)
