@@ -275,6 +275,9 @@ func (f *founding) gather(ctx context.Context, t *tcp.Transport, self raft.Peer)
 			if err := f.isMember(m, other); err != nil {
 				return nil, err
 			}
+			if _, err := decodeDetail(other.Status.Detail); err != nil { // it listens, and has not said yet what it has
+				return fmt.Errorf("%s has only begun to start: %w", m.Name, err), nil
+			}
 			if !other.Status.Empty {
 				return nil, f.refuseFounding(m)
 			}

@@ -233,6 +233,47 @@ func TestFoundingInAnyOrder(t *testing.T) {
 	}
 }
 
+// TestFoundingWaitsForWhoHasOnlyBegun asks a node that listens already and has not said yet what it has: that is no cluster.
+func TestFoundingWaitsForWhoHasOnlyBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio()
+		nodes := make([]*bare, 3)
+		started := make([]<-chan error, 3)
+		config := c.config(1)
+		config = config.filled()
+		h, err := c.homes[1].open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := identify(h, &config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := config.Listen(t.Context(), config.ListenRaft)
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent, err := tcp.New(tcp.Options{Cluster: id.cluster(), Self: id.peer(), Listener: l, Dial: config.Dial, Advertise: config.ListenRaft})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range []int{0, 2} {
+			nodes[i], started[i] = c.node(t.Context(), t, i)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if len(started[0]) > 0 {
+			t.Fatalf("the first node: %v", <-started[0])
+		}
+		if err := errors.Join(silent.Close(), h.close()); err != nil {
+			t.Fatal(err)
+		}
+		nodes[1], started[1] = c.node(t.Context(), t, 1)
+		mustStart(t, started...)
+		closeAll(t, nodes...)
+	})
+}
+
 // found starts a whole cluster.
 func (c *trio) found(t *testing.T) []*bare {
 	t.Helper()
