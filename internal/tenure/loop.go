@@ -22,11 +22,14 @@ func (t *Tenure) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			return nil
 		case <-t.wake:
 		case <-t.soon:
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		default: // not even when there is something to do
 		}
 		if r := t.present(); r != nil {
 			t.lead(ctx, r)
