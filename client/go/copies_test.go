@@ -111,3 +111,14 @@ func TestHandOnRefusedAfterALostAnswer(t *testing.T) {
 		}
 	})
 }
+
+// TestReleaseOutlivesAFullDisk lets a node have no room for the release of a lease, for a while: it makes room, and is repeated.
+func TestReleaseOutlivesAFullDisk(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, w *world) {
+		c, p := w.proxied("a")
+		l := got[*client.Lease](t)(c.TryLease(t.Context(), "a", time.Hour))
+		p.refuse(wire.TypeReleaseLease, 3, wire.Failure{Code: wire.DiskFull, Known: true, Wait: time.Second})
+		must(t, l.Release(t.Context()))
+		must(t, mustLock(t, c, "a").Err())
+	})
+}

@@ -287,7 +287,7 @@ func (l *Lease) Release(ctx context.Context) error {
 }
 
 func releaseLease(ref LeaseRef) *query {
-	return &query{op: opRelease, name: ref.Name, changes: true, request: func(id uint64) wire.Message {
+	return &query{op: opRelease, name: ref.Name, changes: true, frees: true, request: func(id uint64) wire.Message {
 		return &wire.ReleaseLease{ID: id, Name: ref.Name, Lease: wire.ID(ref.ID), Token: ref.Token}
 	}}
 }

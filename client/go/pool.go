@@ -211,6 +211,7 @@ var (
 type query struct {
 	op, name string
 	changes  bool // it has an effect, so that it matters whether it was sent
+	frees    bool // it makes room, so that it is repeated until there is some for it
 	request  func(id uint64) wire.Message
 	sent     func(attempt time.Duration) // called before each attempt with the clock's real time; may be nil
 
@@ -282,7 +283,7 @@ func (q *query) final() bool {
 	if format := (*wire.FormatError)(nil); errors.As(q.err, &format) {
 		return true
 	}
-	return q.last != nil && (q.last.final() || q.last.diskFull())
+	return q.last != nil && (q.last.final() || !q.frees && q.last.diskFull())
 }
 
 // final reports whether the same request would not fare better another time.
