@@ -175,7 +175,7 @@ func (c *call) printBench(r *benchRun, clients int, took time.Duration) error {
 	defer r.mu.Unlock()
 	pairs := r.pairs.Load()
 	result := benchResult{
-		Clients: clients, Took: milliseconds(took), Pairs: pairs, Rate: float64(pairs) / took.Seconds(), Errors: len(r.failed),
+		Clients: clients, Took: milliseconds(took), Pairs: pairs, Rate: math.Round(float64(pairs) / took.Seconds()), Errors: len(r.failed),
 		P50: r.times.quantile(0.5), P90: r.times.quantile(0.9), P99: r.times.quantile(0.99), P999: r.times.quantile(0.999), Max: r.times.quantile(1),
 	}
 	var err error
@@ -216,7 +216,7 @@ func (h *histogram) quantile(q float64) float64 {
 	for i, n := range h {
 		seen += n
 		if n > 0 && float64(seen) >= q*float64(total) {
-			return math.Pow(bucketGrowth, float64(i+1)) / 1000
+			return math.Round(math.Pow(bucketGrowth, float64(i+1))) / 1000
 		}
 	}
 	return 0

@@ -74,7 +74,8 @@ var advice = []struct {
 	{client.ErrLockLost, exitLost, ""},
 }
 
-const unavailableHint = "is lockd running there? One node to try with: lockd serve --dev. Others are named by -e host:7400 or LOCKD_ENDPOINTS"
+const unavailableHint = `is lockd running there? To try it: lockd serve --dev
+other nodes are named by -e HOST:PORT,... or LOCKD_ENDPOINTS`
 
 // verdict returns the exit code of an error, and the hint for it.
 func verdict(err error) (code int, hint string) {
@@ -112,10 +113,10 @@ func (p *program) complain(err error) int {
 		label = "\x1b[1;31mlockd:\x1b[0m "
 	}
 	text := strings.TrimPrefix(err.Error(), "lockd: ")
-	fmt.Fprintln(p.err, label+strings.ReplaceAll(text, "\n", "\n       "))
 	if hint != "" {
-		fmt.Fprintln(p.err, "       "+hint)
+		text += "\n" + hint
 	}
+	fmt.Fprintln(p.err, label+strings.ReplaceAll(text, "\n", "\n       "))
 	return code
 }
 

@@ -14,7 +14,7 @@ import (
 // maxSettingsFile bounds what is read for a file of settings.
 const maxSettingsFile = 1 << 20
 
-// load is the settings with where each of them comes from: "flag --name", "LOCKD_NAME", "file:line" or "default".
+// loaded is the settings with where each of them comes from: "flag --name", "LOCKD_NAME", "file:line" or "default".
 type loaded struct {
 	settings
 	from map[string]string // by name
@@ -162,7 +162,7 @@ func (l *loaded) print(w io.Writer) error {
 	return err
 }
 
-// secretVariables may hold what must not be shown.
+// secretWords are in the names of variables that may hold what must not be shown.
 var secretWords = []string{"HEADERS", "KEY", "SECRET", "PASSWORD", "TOKEN", "CREDENTIAL"}
 
 // telemetryEnvironment returns the variables that decide where telemetry goes, those with secrets masked.
