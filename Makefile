@@ -123,7 +123,17 @@ fuzz: ## every fuzz target for FUZZTIME=10s
 disk: ## tests on real bad disks (power cuts, a full file system); needs root
 	[ "$$(id -u)" = 0 ] || { echo "make disk mounts file systems: run it as root"; exit 1; }
 	@$(call must-match,^TestDisk,./raft/wal/)
-	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^TestDisk' -timeout=$(TIMEOUT) ./raft/... ./internal/checkpoint/ ./internal/endurance/
+	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^TestDisk' -timeout=$(TIMEOUT) ./raft/... ./internal/checkpoint/ ./internal/endurance/ ./internal/acceptance/
+
+.PHONY: endurance
+endurance: ## kill all nodes under load, and take their power: KILLS=20 CUTS=10; needs root
+	[ "$$(id -u)" = 0 ] || { echo "make endurance mounts file systems: run it as root"; exit 1; }
+	LOCKD_KILLS=$(or $(KILLS),20) LOCKD_ROOT=1 LOCKD_POWER_CUTS=$(or $(CUTS),10) $(GO) test -count=1 -v -timeout=1h ./internal/endurance/
+
+.PHONY: acceptance
+acceptance: ## what users of lock services suffer from, at length: RUNS=10000 SESSIONS=4000 PAUSE=30
+	LOCKD_RUNS=$(or $(RUNS),10000) LOCKD_SESSIONS=$(or $(SESSIONS),4000) LOCKD_PAUSE=$(or $(PAUSE),30) \
+		$(GO) test -count=1 -v -timeout=2h -run '^TestField' ./internal/acceptance/
 
 .PHONY: kill
 kill: ## kill -9 the leader of three processes under load: KILLS=50
