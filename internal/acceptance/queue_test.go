@@ -135,3 +135,16 @@ func TestField06UnlockRetried(t *testing.T) {
 		}
 	})
 }
+
+// TestHeldSinceIsTold asks, in a cluster where nothing else happens, for how long a lock has been held.
+func TestHeldSinceIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, c *testcluster.Cluster) {
+		cl := dialFrom(t, c, "one", 15*time.Second)
+		l := lock(t, cl, "long")
+		time.Sleep(10 * time.Second)
+		if held := get(t, cl, "long").Holders[0].Since; held < 9*time.Second || held > 10*time.Second {
+			t.Errorf("held for %v, not for ten seconds", held)
+		}
+		unlock(t, l)
+	})
+}

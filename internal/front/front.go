@@ -319,6 +319,14 @@ func (f *Front) clock() (clock time.Duration) {
 	return clock
 }
 
+// clockOf is clock for who looks at the table: what it holds is told apart from how long ago that was.
+func (f *Front) clockOf(t *locktable.Table) time.Duration {
+	if clock, leads := f.o.Tenure.Clock(); leads {
+		return clock
+	}
+	return t.Clock()
+}
+
 // count tells how many connections there are, in the order in which that changes.
 func (f *Front) count() {
 	f.mu.Lock()

@@ -152,20 +152,21 @@ func (f *Front) view(ctx context.Context, q *query) (m wire.Message, v *verdict)
 	}
 	f.o.State.View(func(t *locktable.Table) {
 		index, _ := t.Index()
+		clock := f.clockOf(t)
 		switch ask := q.asked.(type) {
 		case *wire.CheckTokens:
-			m = &wire.TokensReply{ID: q.id, Index: index, Clock: t.Clock(), Checks: checkTokens(t, ask)}
+			m = &wire.TokensReply{ID: q.id, Index: index, Clock: clock, Checks: checkTokens(t, ask)}
 		case *wire.Get:
 			lock, found := getLock(t, ask)
-			m = &wire.LockReply{ID: q.id, Index: index, Clock: t.Clock(), Age: age, Found: found, Lock: lock}
+			m = &wire.LockReply{ID: q.id, Index: index, Clock: clock, Age: age, Found: found, Lock: lock}
 		case *wire.List:
 			locks, more := listLocks(t, ask)
-			m = &wire.ListReply{ID: q.id, Index: index, Clock: t.Clock(), Age: age, More: more, Locks: locks}
+			m = &wire.ListReply{ID: q.id, Index: index, Clock: clock, Age: age, More: more, Locks: locks}
 		case *wire.GetSession:
-			m = &wire.SessionReply{ID: q.id, Index: index, Clock: t.Clock(), Age: age, Sessions: getSession(t, ask)}
+			m = &wire.SessionReply{ID: q.id, Index: index, Clock: clock, Age: age, Sessions: getSession(t, ask)}
 		case *wire.ListSessions:
 			sessions, more := listSessions(t, ask)
-			m = &wire.SessionReply{ID: q.id, Index: index, Clock: t.Clock(), Age: age, More: more, Sessions: sessions}
+			m = &wire.SessionReply{ID: q.id, Index: index, Clock: clock, Age: age, More: more, Sessions: sessions}
 		}
 	})
 	return m, nil
@@ -186,7 +187,7 @@ func (f *Front) status(ctx context.Context, ask *wire.Status) (wire.Message, *ve
 	f.o.State.View(func(t *locktable.Table) {
 		locks, living, _ := t.Len()
 		m.Index, _ = t.Index()
-		m.Clock, m.Locks, m.Sessions = t.Clock(), uint64(locks), uint64(living)
+		m.Clock, m.Locks, m.Sessions = f.clockOf(t), uint64(locks), uint64(living)
 	})
 	return m, nil
 }
