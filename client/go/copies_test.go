@@ -122,3 +122,26 @@ func TestReleaseOutlivesAFullDisk(t *testing.T) {
 		must(t, mustLock(t, c, "a").Err())
 	})
 }
+
+// TestSessionLostBeforeTheAnswer loses the answer to a change, and then the session: nobody knows whether it has taken effect.
+func TestSessionLostBeforeTheAnswer(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, w *world) {
+		c, p := w.proxied("a")
+		l := mustLock(t, c, "a")
+		p.set(func() {
+			p.down = func(m wire.Message) []wire.Message {
+				if _, ok := m.(*wire.Reply); ok {
+					w.cut("a")
+					return nil
+				}
+				return []wire.Message{m}
+			}
+		})
+		err := l.SetValue(t.Context(), []byte("v"))
+		if e, ok := errors.AsType[*client.Error](err); !ok || e.Known || !errors.Is(err, client.ErrSessionExpired) {
+			t.Errorf("%+v", err)
+		}
+		w.heal("a")
+		p.set(func() { p.down = nil })
+	})
+}

@@ -330,7 +330,11 @@ func (o *owner) finished(now time.Duration, e machine.Finished) {
 	case e.Code == machine.SessionLost && !q.over && q.request != nil && q.request.leaseTTL == 0:
 		o.do(now, q, machine.Op{Kind: machine.OpTry, Body: q.request})
 	default:
-		q.fail(a.error(e.Code))
+		why := a.error(e.Code)
+		if e.Code == machine.SessionLost {
+			why.Known = !q.sent
+		}
+		q.fail(why)
 	}
 }
 
