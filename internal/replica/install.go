@@ -40,23 +40,18 @@ func (i *installation) Commit() error {
 	if err := i.staged.Commit(); err != nil {
 		return fmt.Errorf("replica: %w", err)
 	}
-	r.adopt(i.table, i.head.Mark)
+	r.mu.Lock()
+	r.table, r.mark, r.cutAt, r.begun = i.table, i.head.Mark, i.head.Index, true
+	r.mu.Unlock()
 	if r.opt.Installed != nil {
 		r.opt.Installed()
 	}
+	r.waits.advance(i.head.Index) // after Installed: who waited may go on as if nothing of the state had been missed
 	return nil
 }
 
 // Discard implements raft.Installation.
 func (i *installation) Discard() { i.staged.Discard() }
-
-// adopt makes readers see another state.
-func (r *Replica) adopt(table *locktable.Table, mark raft.Mark) {
-	r.mu.Lock()
-	r.table, r.mark, r.cutAt, r.begun = table, mark, mark.Index, true
-	r.mu.Unlock()
-	r.waits.advance(mark.Index)
-}
 
 // Found begins the history of a cluster with this state, which is empty at its birth: the entry after the last one is made
 // durable without a log, in a term of its own. It begins the incarnation and brings a configuration in which nobody of an older

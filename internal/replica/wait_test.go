@@ -86,13 +86,19 @@ func TestWaitEndsWithAnInstallation(t *testing.T) {
 		ahead := mustOpen(t, replica.Options{Store: checkpoint.OpenMemory(&checkpoint.Media{})})
 		h.apply(t, ahead, 1, 200)
 		mark, stream := snapshotOf(t, ahead)
-		r := mustOpen(t, replica.Options{Store: checkpoint.OpenMemory(&checkpoint.Media{})})
-		done := make(chan error)
+		done := make(chan error, 1)
+		told := 0
+		r := mustOpen(t, replica.Options{Store: checkpoint.OpenMemory(&checkpoint.Media{}), Installed: func() {
+			synctest.Wait()
+			if told++; len(done) > 0 {
+				t.Error("who waited went on before it was told that effects are missing")
+			}
+		}})
 		go func() { done <- r.Wait(t.Context(), 150) }()
 		synctest.Wait()
 		install(t, r, mark, stream)
-		if err := <-done; err != nil {
-			t.Error(err)
+		if err := <-done; err != nil || told != 1 {
+			t.Errorf("%v, told %d times", err, told)
 		}
 	})
 }
