@@ -38,6 +38,7 @@ type findings struct {
 	P50, P99 time.Duration // of a pair
 	Grants   []uint64      // of each client, in the window
 	Tries    []try
+	Lost     int     // sessions
 	Held     int     // locks
 	Growth   []int64 // of each server's resident memory, bytes
 }

@@ -101,6 +101,15 @@ func (s *etcdSession) free(ctx context.Context, name string) (bool, error) {
 	return true, m.Unlock(ctx)
 }
 
+func (s *etcdSession) alive() bool {
+	select {
+	case <-s.session.Done():
+		return false
+	default:
+		return true
+	}
+}
+
 func (s *etcdSession) close(ctx context.Context) error {
 	s.session.Orphan()
 	_, err := s.client.Revoke(ctx, s.session.Lease())

@@ -205,7 +205,7 @@ func useOf(servers []int) (u use, err error) {
 	return u, err
 }
 
-// idle measures what the servers do for sessions that only live.
+// idle measures what the servers do for sessions that only live, and how many of these do. They end with their process.
 func idle(ctx context.Context, o order, ready func(findings) error, _ <-chan struct{}) (f findings, err error) {
 	sessions, err := connectAll(ctx, o, true)
 	if err != nil {
@@ -215,8 +215,11 @@ func idle(ctx context.Context, o order, ready func(findings) error, _ <-chan str
 		return f, err
 	}
 	from := time.Now().Add(o.Warmup)
-	if f, err = watch(ctx, o, from, from.Add(o.Window)); err != nil {
-		return f, err
+	f, err = watch(ctx, o, from, from.Add(o.Window))
+	for _, s := range sessions {
+		if !s.alive() {
+			f.Lost++
+		}
 	}
-	return f, closeAll(ctx, sessions)
+	return f, errors.Join(err, context.Cause(ctx))
 }

@@ -53,6 +53,7 @@ func lockdLeads(ctx context.Context, n *node) (leads bool, err error) {
 type lockdSession struct {
 	client *client.Client
 	in     client.Option
+	life   context.Context //nolint:containedctx // it is the session's, which this struct stands for
 }
 
 func connectLockd(ctx context.Context, endpoints []string, ttl time.Duration) (session, error) {
@@ -64,7 +65,7 @@ func connectLockd(ctx context.Context, endpoints []string, ttl time.Duration) (s
 	if err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
-	return &lockdSession{c, client.InSession(s)}, nil
+	return &lockdSession{c, client.InSession(s), s.Context()}, nil
 }
 
 func (s *lockdSession) lock(ctx context.Context, name string) (func(context.Context) error, error) {
@@ -85,5 +86,7 @@ func (s *lockdSession) free(ctx context.Context, name string) (bool, error) {
 	}
 	return true, l.Unlock(ctx)
 }
+
+func (s *lockdSession) alive() bool { return s.life.Err() == nil }
 
 func (s *lockdSession) close(ctx context.Context) error { return s.client.Close(ctx) }

@@ -46,6 +46,7 @@ func rows(s scale) []row {
 		{"hand-overs100", "hand-overs/s of one lock, 100 waiters", "≥ 1,800, goal 2,500", true, 1800, 0},
 		{"fairness100", "fairness there", "≤ 1.02", false, 1.02, 2},
 		{"idle", fmt.Sprintf("idle server CPU %%, %d sessions", s.Sessions), "≤ 10 at 10,000", false, 10, 1},
+		{"idle-lost", "sessions lost meanwhile", "0", false, 0.5, 0},
 		{"bytes", fmt.Sprintf("bytes per held lock, %d of them", s.Locks), "≤ 600, goal 350", false, 600, 0},
 		{"restart", "restart of all with them → a grant, s", "≤ 5 at 1,000,000", false, 5, 2},
 		{"leader", "kill -9 of the leader → a grant, ms", "≤ 250", false, 250, 0},

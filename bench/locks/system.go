@@ -33,6 +33,8 @@ type session interface {
 	lock(ctx context.Context, name string) (unlock func(context.Context) error, err error)
 	// free tells, by trying to take it, whether nobody holds a lock.
 	free(ctx context.Context, name string) (bool, error)
+	// alive tells whether the session has lived up to now.
+	alive() bool
 	// close ends the session and its connection.
 	close(ctx context.Context) error
 }

@@ -88,7 +88,7 @@ func idleTrial(ctx context.Context, _ *cluster, s scale, o order) (figures, erro
 	if err != nil {
 		return nil, err
 	}
-	return figures{"idle": f.CPU.Seconds() / f.Window.Seconds() * 100}, nil
+	return figures{"idle": f.CPU.Seconds() / f.Window.Seconds() * 100, "idle-lost": float64(f.Lost)}, nil
 }
 
 // heldTrial measures the memory of held locks, and then kills all nodes and starts them again.
