@@ -311,10 +311,15 @@ func (f *Front) eachClient(do func(*client)) {
 }
 
 // clock returns cluster time: as the leader counts it, or else as it is applied here.
-func (f *Front) clock() (clock time.Duration) {
+func (f *Front) clock() time.Duration {
 	if clock, leads := f.o.Tenure.Clock(); leads {
 		return clock
 	}
+	return f.appliedClock()
+}
+
+// appliedClock returns cluster time as it is applied here.
+func (f *Front) appliedClock() (clock time.Duration) {
 	f.o.State.View(func(t *locktable.Table) { clock = t.Clock() })
 	return clock
 }
