@@ -18,6 +18,8 @@ const (
 	roomBytes  = 256 << 10 // while so much waits to be written nothing more is read
 	pieceBytes = 64 << 10  // of bulk in one write, so that what is urgent waits for no more
 	lingerMost = 1 << 20   // bytes that are thrown away after a Goodbye
+
+	bufferBytes = 2 << 10 // of a queue before it grows: some dozens of answers
 )
 
 // errLeft is what reading returns once a Goodbye is on its way.
@@ -68,20 +70,20 @@ func newStream(c net.Conn, limits *Limits) *stream {
 	return s
 }
 
-// buffers keeps *[]byte for queues.
-var buffers sync.Pool
+// buffers keeps arrays for queues: to keep slices would allocate a header for each. Queues that have outgrown one are not kept.
+var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
 func takeBuffer() []byte {
-	b, ok := buffers.Get().(*[]byte)
+	array, ok := buffers.Get().(*[bufferBytes]byte)
 	if !ok {
 		return nil
 	}
-	return (*b)[:0]
+	return array[:0]
 }
 
 func giveBuffer(b []byte) {
-	if cap(b) > 0 && cap(b) <= pieceBytes {
-		buffers.Put(&b)
+	if cap(b) == bufferBytes {
+		buffers.Put((*[bufferBytes]byte)(b[:bufferBytes]))
 	}
 }
 
