@@ -192,7 +192,7 @@ func (c *client) answer(cmd *command, v *verdict) {
 	case idle && cmd.last:
 		c.write()
 	case idle:
-		go c.write()
+		go c.run()
 	}
 }
 

@@ -47,6 +47,7 @@ type stream struct {
 	greedy bool
 	// fill appends frames of what has been collected elsewhere since the last call; see wake. Nil: there is no such thing.
 	fill func(b []byte) []byte
+	run  func() // write, for a goroutine of its own: a method value for each would be allocated
 
 	mu           sync.Mutex // guards the fields below
 	urgent, bulk []byte     // whole frames
@@ -65,7 +66,7 @@ type stream struct {
 
 func newStream(c net.Conn, limits *Limits) *stream {
 	s := &stream{net: c, limits: limits, done: make(chan struct{})}
-	s.source.s = s
+	s.source.s, s.run = s, s.write
 	s.in = wire.NewReader(&s.source, wire.HelloMax)
 	return s
 }
@@ -91,7 +92,7 @@ func giveBuffer(b []byte) {
 func (s *stream) push(m wire.Message, urgent bool) error {
 	idle, err := s.enqueue(m, urgent)
 	if idle {
-		go s.write()
+		go s.run()
 	}
 	return err
 }
@@ -225,7 +226,7 @@ func (s *stream) overflow() {
 func (s *stream) start() {
 	if !s.writing {
 		s.writing = true
-		go s.write()
+		go s.run()
 	}
 }
 
