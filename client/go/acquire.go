@@ -180,7 +180,7 @@ func (c *Client) watchQueue(ctx context.Context, d *demand, q *call, span trace.
 		case <-ctx.Done():
 			return
 		}
-		info, err := c.Get(ctx, d.names[0], Stale(), Most(10))
+		info, err := c.Get(ctx, d.names[0], Most(10)) // not Stale: the node may not have heard yet of the hold that it waits for
 		if err != nil {
 			info = LockInfo{} // then nobody is told who holds it
 		}

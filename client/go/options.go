@@ -45,7 +45,7 @@ func Most(n int) ReadOption { return func(r *reading) { r.most = n } }
 // Queued tells what stands before a request that waits.
 type Queued struct {
 	Ahead   int      // waiters before it, in the longest of its queues
-	Holders []Holder // who holds the lock, as one node knew it; empty if that could not be read
+	Holders []Holder // who holds the lock by then; empty if that could not be read
 }
 
 // demand is what the options make of a request for a lock.
