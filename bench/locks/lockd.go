@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +48,14 @@ func lockdLeads(ctx context.Context, n *node) (leads bool, err error) {
 	}
 	if s.Leader == 0 {
 		return false, errors.New("no leader is known")
+	}
+	// Clients find the leader by its address, which the nodes tell each other in their first moments.
+	known, err := c.Nodes(ctx)
+	if err != nil {
+		return false, err
+	}
+	if len(known) < nodes || slices.ContainsFunc(known, func(n client.Node) bool { return n.Address == "" }) {
+		return false, fmt.Errorf("it does not know the addresses of all nodes yet: %v", known)
 	}
 	return s.Leader == s.Node, nil
 }
