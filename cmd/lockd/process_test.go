@@ -40,8 +40,28 @@ func server(t *testing.T, with ...func(i int, c *lockd.Config)) string {
 type process struct {
 	*exec.Cmd
 	t        *testing.T
-	out, err bytes.Buffer
+	out, err said
 	ended    chan struct{}
+}
+
+// said is what a process has said so far.
+type said struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+// String returns it.
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 // command prepares the program with arguments; its nodes are at the endpoint.
