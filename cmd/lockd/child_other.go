@@ -3,9 +3,7 @@
 package main
 
 import (
-	"errors"
 	"os"
-	"os/exec"
 	"syscall"
 )
 
@@ -55,22 +53,6 @@ func (c *child) suspend() bool { return false }
 func (c *child) resume() {}
 
 func (c *child) takeBack() {}
-
-// findProgram returns the file to run.
-func findProgram(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil || errors.Is(err, exec.ErrDot) {
-		return path, nil // what stands in the current directory was named on purpose
-	}
-	return "", notStarted(name, err)
-}
-
-func notStarted(name string, err error) error {
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return &failure{code: exitNotFound, err: errors.New(name + ": command not found")}
-	}
-	return &failure{code: exitNotExecutable, err: errors.New(name + ": cannot be executed: " + err.Error())}
-}
 
 // catchable are the signals that are handed on to a child.
 func catchable() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }

@@ -55,24 +55,10 @@ func elect(ctx context.Context, c *call) error {
 
 // lead campaigns, and leads for one term.
 func (c *call) lead(ctx context.Context, cl *client.Client, s *client.Session, d *demand, caught *signals) error {
-	l, err := c.acquire(ctx, caught, d, func(ctx context.Context) (*client.Lock, error) {
+	ask := func(ctx context.Context) (*client.Lock, error) {
 		return d.campaign(ctx, cl, s, []byte(c.flags.String("value")))
-	})
-	if err != nil {
-		return err
 	}
-	defer c.unlock(ctx, l)
-	if len(d.argv) == 0 {
-		return c.keep(ctx, caught, l)
-	}
-	e, err := c.supervise(d, l, caught)
-	switch {
-	case err != nil:
-		return err
-	case e.lost != nil:
-		return &failure{code: exitLost, err: fmt.Errorf("leadership of %q lost: %w", d.names[0], e.lost)}
-	}
-	return &failure{code: e.code}
+	return c.once(ctx, d, caught, ask, func(why error) error { return fmt.Errorf("leadership of %q lost: %w", d.names[0], why) })
 }
 
 // campaign asks for the leadership.

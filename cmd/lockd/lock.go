@@ -196,23 +196,31 @@ func lock(ctx context.Context, c *call) error {
 		return err
 	}
 	return c.hold(ctx, d, func(ctx context.Context, cl *client.Client, s *client.Session, caught *signals) error {
-		l, err := c.acquire(ctx, caught, d, func(ctx context.Context) (*client.Lock, error) { return d.ask(ctx, cl, s) })
-		if err != nil {
-			return err
-		}
-		defer c.unlock(ctx, l)
-		if len(d.argv) == 0 {
-			return c.keep(ctx, caught, l)
-		}
-		e, err := c.supervise(d, l, caught)
-		if err != nil {
-			return err
-		}
-		if e.lost != nil {
-			return &failure{code: exitLost, err: fmt.Errorf("%s lost while %s ran: %w", quoted(d.names), d.argv[0], e.lost)}
-		}
-		return &failure{code: e.code}
+		ask := func(ctx context.Context) (*client.Lock, error) { return d.ask(ctx, cl, s) }
+		return c.once(ctx, d, caught, ask, func(why error) error {
+			return fmt.Errorf("%s lost while %s ran: %w", quoted(d.names), d.argv[0], why)
+		})
 	})
+}
+
+// once acquires, runs the command or just holds, and releases. What a loss means to people is for lost to say.
+func (c *call) once(ctx context.Context, d *demand, caught *signals, ask func(context.Context) (*client.Lock, error), lost func(error) error) error {
+	l, err := c.acquire(ctx, caught, d, ask)
+	if err != nil {
+		return err
+	}
+	defer c.unlock(ctx, l)
+	if len(d.argv) == 0 {
+		return c.keep(ctx, caught, l)
+	}
+	e, err := c.supervise(d, l, caught)
+	switch {
+	case err != nil:
+		return err
+	case e.lost != nil:
+		return &failure{code: exitLost, err: lost(e.lost)}
+	}
+	return &failure{code: e.code}
 }
 
 // hold runs f with an open session and the signals that come from now on.
