@@ -62,6 +62,11 @@ func TestSingleNodeNeedsNoList(t *testing.T) {
 
 func TestThreeNodesServeAlike(t *testing.T) {
 	c := testcluster.Start(t, 3)
+	for i := range 3 {
+		if got, want := c.Server(i).Addresses(), c.Addresses(i); got != want {
+			t.Errorf("node %d listens at %+v, not %+v", i, got, want)
+		}
+	}
 	exercise(t, dialTCP, c.Endpoints())
 }
 

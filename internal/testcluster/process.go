@@ -205,12 +205,6 @@ func (c *Processes) Signal(i int, s syscall.Signal) {
 	}
 }
 
-// Running reports whether node i runs.
-func (c *Processes) Running(i int) bool { return c.nodes[i].cmd != nil }
-
-// PID returns the process id of node i.
-func (c *Processes) PID(i int) int { return c.nodes[i].cmd.Process.Pid }
-
 // Addresses returns where node i listens.
 func (c *Processes) Addresses(i int) lockd.Addresses {
 	p := c.nodes[i].config
