@@ -103,6 +103,19 @@ type Config struct {
 
 	// Ready is called once, when the node knows a leader and serves.
 	Ready func(Addresses)
+
+	// Applied is called with every entry that the node applies, in their order, in the goroutine that applies them: for audits. It must not
+	// block, and costs the hash of the state after each entry. After a start it may tell entries once more, and what a
+	// snapshot brought it never tells. Nil: nothing is told, and it costs nothing.
+	Applied func(Entry)
+}
+
+// Entry is one entry of the log, and the state after it.
+type Entry struct {
+	Index, Term uint64
+	Command     []byte   // as locktable.Decode reads it; empty for an entry that is no command; valid during the call
+	Hash        [16]byte // of the state after the entry, the same on every node
+	Token       uint64   // the last token that was granted up to here
 }
 
 // Addresses are where a node listens; HTTP is empty if it is off.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -196,6 +197,17 @@ func (n *node) applied(a replica.Applied) {
 	n.tenure.Applied(a)
 	n.front.Applied(a)
 	n.metrics.applied(a)
+	if n.config.Applied != nil {
+		n.config.Applied(entryOf(a))
+	}
+}
+
+func entryOf(a replica.Applied) Entry {
+	e := Entry{Index: uint64(a.Index), Term: uint64(a.Term), Command: a.Data, Token: a.Table.Counter()}
+	hash, _ := a.Table.Hash()
+	binary.BigEndian.PutUint64(e.Hash[:8], hash[0])
+	binary.BigEndian.PutUint64(e.Hash[8:], hash[1])
+	return e
 }
 
 func (n *node) installed() { n.front.Installed() }

@@ -70,7 +70,7 @@ func (r *Replica) applyOne(e raft.Entry, reply *locktable.Reply) error {
 		if err != nil {
 			return fmt.Errorf("replica: %w", err)
 		}
-		*reply, told.Noop = applied.Reply, false
+		*reply, told.Noop, told.Data = applied.Reply, false, e.Data()
 		told.Effects, told.Timings = applied.Effects, applied.Timings
 	case raft.KindConfig:
 		config, err := raft.DecodeConfig(e.Index(), e.Data())

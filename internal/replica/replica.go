@@ -46,6 +46,7 @@ type Applied struct {
 	Index   raft.Index
 	Term    raft.Term
 	Noop    bool               // it is no command: a new leader's first entry or a configuration
+	Data    []byte             // the command; valid during the call
 	Effects []locktable.Effect // valid during the call
 	Timings []locktable.Timing // the same
 	Table   *locktable.Table   // as it is after the entry; to be read during the call
