@@ -17,6 +17,7 @@ const backlog = 128
 type Network struct {
 	mu        sync.Mutex // guards all below; taken before that of a pipe
 	listeners map[string]*listener
+	sockets   map[string]*packetConn // for datagrams
 	ways      map[way]state
 	pipes     map[*pipe]struct{} // of connections that one side at least has open
 	changed   chan struct{}      // closed at each change of a way
@@ -35,8 +36,8 @@ type state struct {
 // New returns a network where all hosts reach each other at once.
 func New() *Network {
 	return &Network{
-		listeners: make(map[string]*listener), ways: make(map[way]state), pipes: make(map[*pipe]struct{}),
-		changed: make(chan struct{}), port: 50_000,
+		listeners: make(map[string]*listener), sockets: make(map[string]*packetConn), ways: make(map[way]state),
+		pipes: make(map[*pipe]struct{}), changed: make(chan struct{}), port: 50_000,
 	}
 }
 
