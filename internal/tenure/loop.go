@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/lockd/locktable"
-	"github.com/lockd/lockd/session"
 )
 
 const (
@@ -39,7 +38,7 @@ func (t *Tenure) Run(ctx context.Context) error {
 	}
 }
 
-func (t *Tenure) present() *reign {
+func (t *Tenure) present() *Reign {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.reign
@@ -48,12 +47,12 @@ func (t *Tenure) present() *reign {
 // leadership is what the loop owns during one reign.
 type leadership struct {
 	*Tenure
-	reign *reign
+	reign *Reign
 	wg    sync.WaitGroup
 }
 
 // lead takes turns until the reign is over or ctx ends.
-func (t *Tenure) lead(ctx context.Context, r *reign) {
+func (t *Tenure) lead(ctx context.Context, r *Reign) {
 	l := &leadership{Tenure: t, reign: r}
 	defer l.wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -78,88 +77,42 @@ func (t *Tenure) lead(ctx context.Context, r *reign) {
 		}
 		last = time.Now()
 		d := l.decide()
-		if d.over {
+		if d.Over {
 			return
 		}
 		l.do(ctx, d)
-		next = last.Add(d.wait)
+		next = last.Add(d.Wait)
 		timer.Reset(time.Until(next))
 	}
 }
 
-// decision is what a turn has come to: all that is to be done without the locks.
-type decision struct {
-	session.Output
-	over     bool
-	clock    time.Duration // cluster time
-	wait     time.Duration // until the next turn
-	late     time.Duration // since the last turn, if it was late
-	began    bool          // the Keeper has just started
-	sessions int           // with so many
-	expiring bool          // somebody must propose what is due
-}
-
-// decide takes the Keeper's turn, with the table as it is at one entry.
-func (l *leadership) decide() (d decision) {
+// decide takes the reign's turn, with the table as it is at one entry.
+func (l *leadership) decide() (d Decision) {
 	l.o.State.View(func(table *locktable.Table) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		r := l.reign
-		if r.over {
-			d.over = true
-			return
-		}
-		now := l.now()
-		if by := now - r.turned; by > session.StallMax {
-			d.late = by
-		}
-		r.keeper.Turn(now)
-		r.turned = now
-		if !r.served && l.applied.Term == r.term {
-			r.serve(now, table)
-			d.began = true
-			_, d.sessions, _ = table.Len()
-		}
-		d.Output = r.keeper.Output(now, uint64(l.applied.Index), table.Work())
-		d.clock, d.wait = r.keeper.Stamp(now), d.Wake-now
-		l.book(&d)
+		d = l.reign.Decide(l.now(), l.applied, table)
 	})
 	return d
 }
 
-// book notes under the lock what do is about to begin, and takes out what is on its way already: the Keeper asks again.
-func (l *leadership) book(d *decision) {
-	r := l.reign
-	if d.Round != 0 && r.rounds >= roundsMax {
-		d.Round = 0
-	}
-	if d.Round != 0 {
-		r.rounds++
-	}
-	d.Tick = d.Tick && !r.ticking
-	r.ticking = r.ticking || d.Tick
-	r.expire(d.Expire)
-	d.expiring = len(r.due) > 0 && !r.ending
-	r.ending = r.ending || d.expiring
-}
-
 // do carries out a decision.
-func (l *leadership) do(ctx context.Context, d decision) {
-	if d.began {
-		l.o.Logger.Info("serving as leader", "term", l.reign.term, "sessions", d.sessions)
-		l.o.Events.began(l.reign.term, d.sessions)
+func (l *leadership) do(ctx context.Context, d Decision) {
+	if d.Began {
+		l.o.Logger.Info("serving as leader", "term", l.reign.term, "sessions", d.Sessions)
+		l.o.Events.began(l.reign.term, d.Sessions)
 	}
-	if d.late > 0 {
-		l.o.Logger.Warn("the leader's loop was late; sessions are given the time", "term", l.reign.term, "by", d.late)
-		l.o.Events.late(d.late)
+	if d.Late > 0 {
+		l.o.Logger.Warn("the leader's loop was late; sessions are given the time", "term", l.reign.term, "by", d.Late)
+		l.o.Events.late(d.Late)
 	}
 	if d.Round != 0 {
 		l.wg.Go(func() { l.round(ctx, d.Round) })
 	}
 	if len(d.Answers) > 0 {
-		l.o.Answer(d.clock, d.Answers)
+		l.o.Answer(d.Clock, d.Answers)
 	}
-	if d.expiring {
+	if d.Expiring {
 		l.wg.Go(func() { l.expire(ctx) })
 	}
 	if d.Tick {

@@ -24,7 +24,7 @@ type Result struct {
 func (t *Tenure) Propose(ctx context.Context, data []byte) (Result, error) {
 	t.mu.Lock()
 	r := t.reign
-	for r == nil || !r.serving() {
+	for r == nil || !r.Serving() {
 		leader := t.leader
 		t.mu.Unlock()
 		if r == nil {
@@ -39,7 +39,7 @@ func (t *Tenure) Propose(ctx context.Context, data []byte) (Result, error) {
 		r = t.reign
 	}
 	proposed := time.Now()
-	stamp := r.keeper.Stamp(proposed.Sub(t.start))
+	stamp := r.Stamp(proposed.Sub(t.start))
 	t.mu.Unlock()
 
 	locktable.SetStamp(data, stamp)
@@ -72,7 +72,7 @@ func (t *Tenure) led() raft.PeerID {
 func (l *leadership) own(ctx context.Context, cmd locktable.Command) error {
 	data := locktable.Encode(cmd)
 	l.mu.Lock()
-	stamp := l.reign.keeper.Stamp(l.now())
+	stamp := l.reign.Stamp(l.now())
 	l.mu.Unlock()
 	locktable.SetStamp(data, stamp)
 	_, err := l.o.Raft.Propose(ctx, raft.Proposal{Term: l.reign.term, Own: true, Data: data})
@@ -83,15 +83,14 @@ func (l *leadership) own(ctx context.Context, cmd locktable.Command) error {
 func (l *leadership) expire(ctx context.Context) {
 	for {
 		l.mu.Lock()
-		lives := l.reign.take()
-		l.reign.ending = len(lives) > 0
+		lives := l.reign.Due()
 		l.mu.Unlock()
 		if len(lives) == 0 {
 			return
 		}
 		err := l.own(ctx, &locktable.Expire{Term: uint64(l.reign.term), Lives: lives})
 		l.mu.Lock()
-		l.reign.settle(lives)
+		l.reign.Settle(lives)
 		l.mu.Unlock()
 		switch {
 		case err == nil:
@@ -106,7 +105,7 @@ func (l *leadership) expire(ctx context.Context) {
 func (l *leadership) tick(ctx context.Context) {
 	err := l.own(ctx, &locktable.Tick{Term: uint64(l.reign.term)})
 	l.mu.Lock()
-	l.reign.ticking = false
+	l.reign.TickOver()
 	l.mu.Unlock()
 	if err == nil {
 		signal(l.wake)
@@ -122,10 +121,7 @@ func (l *leadership) round(ctx context.Context, number uint64) {
 		err = l.stillLeads(ctx)
 	}
 	l.mu.Lock()
-	l.reign.rounds--
-	if err == nil && !l.reign.over {
-		l.reign.keeper.RoundDone(number, uint64(index))
-	}
+	l.reign.RoundOver(number, index, err)
 	l.mu.Unlock()
 	if ctx.Err() == nil {
 		l.o.Events.round(time.Since(began), err)

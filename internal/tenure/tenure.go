@@ -43,8 +43,8 @@ type Tenure struct {
 	wake  chan struct{} // has room for one: take a turn now
 	soon  chan struct{} // has room for one: take a turn when pace allows
 
-	mu      sync.Mutex // guards the fields below and what is in a reign
-	reign   *reign     // nil while the node does not lead
+	mu      sync.Mutex // guards the fields below and what is in a Reign
+	reign   *Reign     // nil while the node does not lead
 	leader  raft.PeerID
 	applied raft.Position // the last entry applied here
 }
@@ -67,11 +67,11 @@ func (t *Tenure) Standing(s raft.Standing) {
 	t.leader = s.Leader
 	leads := s.Role == raft.Leader
 	if t.reign != nil && (!leads || t.reign.term != s.Term) {
-		t.reign.end()
+		t.reign.End()
 		t.reign = nil
 	}
 	if leads && t.reign == nil {
-		t.reign = newReign(s.Term, t.now())
+		t.reign = NewReign(s.Term, t.now())
 	}
 	signal(t.wake)
 }
@@ -81,12 +81,11 @@ func (t *Tenure) Applied(a replica.Applied) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.applied = raft.Position{Index: a.Index, Term: a.Term}
-	r := t.reign
-	switch {
-	case r == nil:
-	case r.serving():
-		r.follow(t.now(), a)
-	case a.Term == r.term:
+	if t.reign == nil {
+		return
+	}
+	t.reign.Applied(t.now(), a)
+	if !t.reign.Serving() && a.Term == t.reign.term {
 		signal(t.wake)
 	}
 }
@@ -99,10 +98,7 @@ func (t *Tenure) KeepAlive(kas []session.KeepAlive) {
 	if t.reign == nil {
 		return
 	}
-	now := t.now()
-	for _, ka := range kas {
-		t.reign.keeper.KeepAlive(now, ka)
-	}
+	t.reign.KeepAlive(t.now(), kas)
 	signal(t.soon)
 }
 
@@ -113,10 +109,7 @@ func (t *Tenure) Disconnected(lives []session.Life) {
 	if t.reign == nil {
 		return
 	}
-	now := t.now()
-	for _, life := range lives {
-		t.reign.keeper.Disconnected(now, life)
-	}
+	t.reign.Disconnected(t.now(), lives)
 	signal(t.soon)
 }
 
@@ -124,10 +117,10 @@ func (t *Tenure) Disconnected(lives []session.Life) {
 func (t *Tenure) Clock() (clock time.Duration, leads bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.reign == nil || !t.reign.serving() {
+	if t.reign == nil || !t.reign.Serving() {
 		return 0, false
 	}
-	return t.reign.keeper.Stamp(t.now()), true
+	return t.reign.Stamp(t.now()), true
 }
 
 func signal(c chan struct{}) {
