@@ -97,12 +97,18 @@ func (a *audience) join(c *client, t topic, index uint64) bool {
 func (a *audience) leave(c *client, t topic) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, ok := c.topics[t]; ok {
-		delete(c.topics, t)
-		a.remove(c, t)
-		if t.token != 0 {
-			c.leases--
-		}
+	a.drop(c, t)
+}
+
+// drop forgets that the connection named a topic; the caller holds mu.
+func (a *audience) drop(c *client, t topic) {
+	if _, ok := c.topics[t]; !ok {
+		return
+	}
+	delete(c.topics, t)
+	a.remove(c, t)
+	if t.token != 0 {
+		c.leases--
 	}
 }
 
@@ -151,10 +157,17 @@ func (a *audience) tell(applied replica.Applied) {
 		if !told || l.first == nil {
 			continue
 		}
-		event := eventOf(applied, e)
-		l.each(func(c *client) { c.tell(event) })
+		if e.Kind != locktable.Revoked || e.How != locktable.Released { // who released a lease knows
+			event := eventOf(applied, e)
+			l.each(func(c *client) { c.tell(event) })
+		}
 		if e.Kind == locktable.Ended {
 			l.each(func(c *client) { a.ended(c, t, e.Session.Index) })
+		}
+	}
+	for i := range applied.Effects { // of a lease with several names each was told
+		if t, told := topicOf(&applied.Effects[i]); told && t.token != 0 {
+			a.clients[t].each(func(c *client) { a.drop(c, t) })
 		}
 	}
 }

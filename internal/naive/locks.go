@@ -344,7 +344,7 @@ func (m *Model) timeOut(w *wait) {
 // end ends a hold as of the cluster time at. If it ended badly, it stays as nobody's until its lock-delay is over.
 func (m *Model) end(h *hold, how locktable.How, at time.Duration) {
 	nobodys := h.nobody != locktable.NotEnded
-	if h.client == nil && !nobodys && how != locktable.Released {
+	if h.client == nil && !nobodys {
 		m.revoked(h, how)
 	}
 	for _, name := range h.names {

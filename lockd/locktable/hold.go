@@ -128,7 +128,7 @@ func (t *Table) end(h *hold, how How, at time.Duration) {
 	x := h.more()
 	t.unalarm(&x.alarm)
 	ofNobody := x.nobody != NotEnded
-	if h.client == nil && !ofNobody && how != Released {
+	if h.client == nil && !ofNobody {
 		t.revoked(h, how)
 	}
 	if until := addUntil(at, x.delay); !ofNobody && how.badly() && x.delay > 0 && t.now < until {

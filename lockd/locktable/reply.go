@@ -74,7 +74,7 @@ const (
 	Opened   EffectKind = 1 // a session was opened: tell the Keeper
 	Ended    EffectKind = 2 // a session ended (How): tell the Keeper and the client
 	WaitOver EffectKind = 3 // the wait (Session, Seq) is decided; Reply is its outcome (Granted, TimedOut, Cancelled)
-	Revoked  EffectKind = 4 // a hold ended that its holder did not end (How), while the holder may be there to hear it
+	Revoked  EffectKind = 4 // a lease ended (How), or a hold that its holder did not end, while the holder may be there to hear it
 	Changed  EffectKind = 5 // the holders of Name or their values changed: tell its watchers
 )
 
