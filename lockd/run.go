@@ -111,7 +111,9 @@ func (n *node) retire(life context.Context) {
 	n.log.Info("stopping")
 	ctx, cancel := context.WithTimeoutCause(life, n.config.DrainTimeout, errDrainTimeout)
 	defer cancel()
-	n.handOver(ctx)
+	if err := n.handOver(ctx); err != nil {
+		n.log.Warn("nobody has taken over leadership yet", slog.Any("error", err))
+	}
 	if err := n.front.Drain(ctx); err != nil {
 		n.log.Warn("not every client has gone in peace", slog.Any("error", err))
 	}
@@ -121,9 +123,9 @@ var errDrainTimeout = errors.New("the time for a graceful stop is over")
 
 // handOver gives leadership to another node and lets that begin, so that clients miss a round trip instead of an election. Where all
 // nodes stop at once there is nobody to wait for.
-func (n *node) handOver(ctx context.Context) {
+func (n *node) handOver(ctx context.Context) error {
 	if n.standing.now().Role != raft.Leader || n.alone() {
-		return
+		return nil
 	}
 	err := n.raft.Transfer(ctx, raft.PeerID{})
 	if err == nil {
@@ -132,9 +134,7 @@ func (n *node) handOver(ctx context.Context) {
 	if err == nil {
 		err = n.await(ctx, 5*n.config.Heartbeat, func(s raft.Standing) bool { return !s.Leader.IsZero() })
 	}
-	if err != nil {
-		n.log.Warn("nobody has taken over leadership yet", slog.Any("error", err))
-	}
+	return err
 }
 
 func (n *node) await(ctx context.Context, most time.Duration, wanted func(raft.Standing) bool) error {

@@ -113,6 +113,20 @@ func (s *Server) Status(ctx context.Context) (NodeStatus, error) {
 	return n.status(ctx)
 }
 
+// HandOver gives leadership to another node, if this one has it, so that clients miss a round trip instead of an election. It blocks
+// until the other one leads. An error, such as the cause of ctx, says that nobody has taken over so far; this node may lead on then.
+// In a cluster of one node nothing happens.
+func (s *Server) HandOver(ctx context.Context) error {
+	n, err := s.current()
+	if err != nil {
+		return err
+	}
+	if !n.hasJoined() {
+		return errJoining
+	}
+	return n.handOver(ctx)
+}
+
 // SaveSnapshot writes the present state to w, as a stream that Restore takes. It may take seconds; nothing waits for it. After an
 // error what was written is of no use.
 func (s *Server) SaveSnapshot(ctx context.Context, w io.Writer) error {
