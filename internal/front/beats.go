@@ -14,6 +14,7 @@ const (
 	pendingMost = 1 << 16        // sessions with one that is not sent to the leader
 	openMost    = 1 << 17        // sent and not answered
 	batchesMost = 4096           // of those
+	batchLife   = session.TTLMax // an answer that comes later renews nothing
 	partedMost  = wire.DigestMax // sessions whose connection has closed
 	holdingMost = 1 << 17        // answers that wait for an entry to be applied
 )
@@ -216,8 +217,12 @@ func (b *beats) cut(now time.Time, to *link) (digests []*wire.Digest, parted []s
 
 // add numbers a batch and keeps it, as long as there is room for its answers; the caller holds mu.
 func (b *beats) add(added *batch) (number uint64) {
-	for len(b.order) > 0 && (len(b.order) >= batchesMost || b.open >= openMost) {
-		if old := b.batches[b.order[0]]; old != nil {
+	for len(b.order) > 0 {
+		old := b.batches[b.order[0]]
+		if old != nil && len(b.order) < batchesMost && b.open < openMost && added.sent.Sub(old.sent) < batchLife {
+			break
+		}
+		if old != nil {
 			b.open -= len(old.beats) + old.left
 			delete(b.batches, b.order[0])
 		}
@@ -235,7 +240,7 @@ func (b *beats) relay(p *peer, m *wire.Digest) {
 		return // they come again
 	}
 	b.mu.Lock()
-	number := b.add(&batch{from: p, number: m.Batch, left: len(m.KeepAlives)})
+	number := b.add(&batch{from: p, sent: time.Now(), number: m.Batch, left: len(m.KeepAlives)})
 	b.open += len(m.KeepAlives)
 	b.mu.Unlock()
 	b.f.o.Tenure.KeepAlive(keepAlivesOf(m.KeepAlives, number))
