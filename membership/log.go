@@ -1,0 +1,73 @@
+package membership
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+)
+
+// line is one of memberlist's log.
+type line struct {
+	level slog.Level
+	text  string
+}
+
+// suspectBegins and suspectEnds surround the name in the line that memberlist writes when all its ways to probe a member have failed.
+// There is no callback for it; a test of two members sees to it that the words stay what they are.
+const (
+	suspectBegins = "Suspect "
+	suspectEnds   = " has failed, no acks received"
+)
+
+// logHandler takes memberlist's log. It is called with locks held, so it only keeps the line for Run.
+type logHandler struct{ g *Gossip }
+
+// Enabled implements slog.Handler.
+func (logHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+// WithAttrs implements slog.Handler; the log has none.
+func (h logHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler; the log has none.
+func (h logHandler) WithGroup(string) slog.Handler { return h }
+
+// Handle implements slog.Handler.
+func (h logHandler) Handle(_ context.Context, r slog.Record) error {
+	l, g := parseLine(r.Message), h.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if name, ok := suspected(l.text); ok {
+		if m, known := g.members[name]; known && len(g.doubts) < maxWaiting {
+			g.doubts = append(g.doubts, m)
+		}
+	}
+	if len(g.lines) < maxWaiting {
+		g.lines = append(g.lines, l)
+	} else {
+		g.unsaid++
+	}
+	g.notify()
+	return nil
+}
+
+func parseLine(text string) line {
+	text = strings.TrimSpace(text)
+	level := slog.LevelInfo
+	for prefix, l := range map[string]slog.Level{
+		"[DEBUG]": slog.LevelDebug, "[INFO]": slog.LevelDebug, "[WARN]": slog.LevelWarn, "[ERR]": slog.LevelWarn, "[ERROR]": slog.LevelWarn,
+	} {
+		if rest, ok := strings.CutPrefix(text, prefix); ok {
+			level, text = l, strings.TrimSpace(rest)
+			break
+		}
+	}
+	return line{level, strings.TrimPrefix(text, "memberlist: ")}
+}
+
+func suspected(text string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(text, suspectBegins)
+	if !ok {
+		return "", false
+	}
+	return strings.CutSuffix(name, suspectEnds)
+}
