@@ -151,7 +151,7 @@ func (c *Client) acquire(ctx context.Context, d *demand) result {
 		op.Wait = d.wait
 	}
 	watched := c.watchQueue(ctx, d, q, span)
-	r := d.session.await(ctx, q, func(o *owner, now time.Duration) { o.do(now, q, op) })
+	r := d.session.do(ctx, q, op)
 	watched()
 	c.telemetry.endWait(ctx, span, d, time.Since(began), r)
 	return r
@@ -171,6 +171,7 @@ func (c *Client) watchQueue(ctx context.Context, d *demand, q *call, span trace.
 	if d.wait == 0 || d.onQueued == nil && !span.IsRecording() {
 		return func() {}
 	}
+	q.queued = make(chan uint64, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {

@@ -19,11 +19,12 @@ const (
 	opSetValue = "set value of"
 )
 
-// call is what a caller waits for. Its fields but the channels belong to the owner once it was posted.
+// call is what a caller waits for. Its fields but the channels belong to the owner once it was begun.
 type call struct {
 	op, name string
-	done     chan result // room for one
-	queued   chan uint64 // room for one: that it waits behind so many
+	done     chan struct{} // closed when the result is there
+	result   result
+	queued   chan uint64 // room for one: that it waits behind so many; nil: nobody wants to know
 
 	values  context.Context // of an acquisition: the caller's
 	request *acquisition    // nil for what asks for no hold
@@ -54,52 +55,55 @@ type grant struct {
 }
 
 func newCall(op, name string) *call {
-	return &call{op: op, name: name, done: make(chan result, 1), queued: make(chan uint64, 1)}
+	return &call{op: op, name: name, done: make(chan struct{})}
 }
 
 // finish gives the caller its result. The first one counts.
 func (q *call) finish(r result) {
 	if !q.over {
-		q.over = true
-		q.done <- r
+		q.over, q.result = true, r
+		close(q.done)
 	}
 }
 
 // fail gives the caller an error.
 func (q *call) fail(e *Error) { q.finish(result{err: e.of(q.op, q.name)}) }
 
-// await hands a call to the owner, and waits for its result. When ctx ends it is given up: then the result says so, or was faster.
-func (s *Session) await(ctx context.Context, q *call, begin input) result {
-	if !s.post(begin) {
-		return s.gone(q)
+// ended waits until the result is there, and reports false if ctx has ended before.
+func (q *call) ended(ctx context.Context) bool {
+	given := ctx.Done()
+	if given == nil {
+		<-q.done
+		return true
 	}
 	select {
-	case r := <-q.done:
-		return r
-	case <-s.ended:
-		return s.gone(q)
-	case <-ctx.Done():
-	}
-	cause := context.Cause(ctx)
-	s.post(func(o *owner, now time.Duration) { o.giveUp(now, q, cause) })
-	select {
-	case r := <-q.done:
-		return r
-	case <-s.ended:
-		return s.gone(q)
+	case <-q.done:
+		return true
+	case <-given:
+		return isClosed(q.done)
 	}
 }
 
-// gone is the result of a call that nobody owns any more.
-func (s *Session) gone(q *call) result {
-	select {
-	case r := <-q.done:
-		return r
-	default:
+// do carries out an operation, and waits for its result as await does.
+func (s *Session) do(ctx context.Context, q *call, op machine.Op) result {
+	now, ok := s.owner.enter()
+	if !ok {
+		q.fail(asError(s.why()))
+		return q.result
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return result{err: asError(s.reason).of(q.op, q.name)}
+	s.owner.do(now, q, op)
+	s.owner.leave(now)
+	return s.await(ctx, q)
+}
+
+// await waits for the result of a call. When ctx ends the call is given up: then the result says so, or was faster.
+func (s *Session) await(ctx context.Context, q *call) result {
+	if !q.ended(ctx) {
+		cause := context.Cause(ctx)
+		s.owner.turn(func(o *owner, now time.Duration) { o.giveUp(now, q, cause) })
+		<-q.done // if there was no turn any more, the last one did it
+	}
+	return q.result
 }
 
 // asError returns the *Error of an error, or makes one.

@@ -81,6 +81,9 @@ func (d *directory) open(ctx context.Context, endpoint string) (*link, error) {
 		l.close()
 		return nil, fmt.Errorf("connect to %s: %w", endpoint, cmpErr(context.Cause(ctx), err))
 	}
+	if d.tls == nil {
+		l.out.quick = promptOf(raw)
+	}
 	return l, nil
 }
 

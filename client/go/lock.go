@@ -18,6 +18,8 @@ type Lock struct {
 	call    machine.CallID
 	seq     uint64 // of the request that acquired it
 
+	same *Lock // the next one of this session with this token, for its owner
+
 	names    []string
 	token    uint64
 	floor    uint64
@@ -147,23 +149,10 @@ func (l *Lock) Session() *Session { return l.session }
 // has confirmed it or ctx ends; the release goes on in the background then. ErrLockLost: the hold was gone before.
 func (l *Lock) Unlock(ctx context.Context) error {
 	q := l.unlock()
-	again := func(r result) error {
-		q.done <- r // for whoever asks again
-		return r.err
-	}
-	select {
-	case r := <-q.done:
-		return again(r)
-	case <-ctx.Done():
+	if !q.ended(ctx) {
 		return &Error{Op: opUnlock, Name: l.Name(), Err: context.Cause(ctx)}
-	case <-l.session.ended:
 	}
-	select {
-	case r := <-q.done:
-		return again(r)
-	default:
-		return nil // the session was closed, and everything with it
-	}
+	return q.result.err
 }
 
 // unlock begins the release, once.
@@ -179,7 +168,13 @@ func (l *Lock) unlock() *call {
 		q.fail(&Error{Known: true, Err: err})
 	default:
 		l.end(ErrReleased)
-		l.session.post(func(o *owner, now time.Duration) { o.release(now, q, l) })
+		now, ok := l.session.owner.enter()
+		if !ok {
+			q.finish(result{}) // the session was closed, and everything with it
+			return q
+		}
+		l.session.owner.release(now, q, l)
+		l.session.owner.leave(now)
 	}
 	return q
 }
@@ -199,16 +194,14 @@ func (l *Lock) SetValue(ctx context.Context, value []byte) error {
 	q := newCall(opSetValue, l.Name())
 	if len(value) > valueMax {
 		q.fail(&Error{Known: true, Err: tooLong("value", len(value), valueMax)})
-		return (<-q.done).err
+		return q.result.err
 	}
 	if err := l.Err(); err != nil {
 		q.fail(&Error{Known: true, Err: err})
-		return (<-q.done).err
+		return q.result.err
 	}
 	v := &valueChange{
 		call: q, name: l.Name(), token: l.token, value: slices.Clone(value), trace: traceOf(ctx),
 	}
-	return l.session.await(ctx, q, func(o *owner, now time.Duration) {
-		o.do(now, q, machine.Op{Kind: machine.OpOther, Body: v})
-	}).err
+	return l.session.do(ctx, q, machine.Op{Kind: machine.OpOther, Body: v}).err
 }

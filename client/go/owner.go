@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/lockd/lockd/internal/machine"
@@ -15,19 +16,25 @@ import (
 // every validity.
 const sleepCheck = 20 * time.Millisecond
 
-// owner is the goroutine of a session: it alone touches the session's machine. It never waits for anything but its inbox and its timer.
+// owner drives the machine of a session. Whoever has something for it, be it a caller, the reader of a connection or the timer, takes a
+// turn: under mu, never waiting for anything. What is to be sent is written after the turn, by the same goroutine if that needs no
+// waiting: between a caller and the network, and back, there is no other goroutine to be woken.
 type owner struct {
 	s        *Session
 	c        *Client
-	m        *machine.Machine
-	life     *life  // of the session
 	metadata []byte // of the session
+
+	mu    sync.Mutex // guards all below
+	m     *machine.Machine
+	over  bool     // there are no turns any more
+	life  *life    // of the session
+	dirty [2]*link // what was put something into in this turn
 
 	calls   map[machine.CallID]*call
 	holds   map[machine.CallID]*Lock
-	tokens  map[uint64][]*Lock // of holds
-	openers []*call            // wait for a life
-	slots   [2]*slot           // nil: not wanted
+	tokens  map[uint64]*Lock // of holds; Lock.same leads to the others with this token
+	openers []*call          // wait for a life
+	slots   [2]*slot         // nil: not wanted
 	nodes   nodesOfSlots
 
 	timer   *time.Timer
@@ -41,50 +48,80 @@ type owner struct {
 	later   []input // to be done in this turn yet
 }
 
+// newOwner returns the owner of a session, with the error of its configuration: then there are no turns.
 func newOwner(s *Session) (*owner, error) {
 	cfg := machine.Config{TTL: s.cfg.TTL, Grace: s.cfg.Grace}
 	_, _ = rand.Read(cfg.ID[:]) // it does not fail
 	m, err := machine.New(cfg)
-	if err != nil {
-		return nil, err
+	o := &owner{
+		s: s, c: s.c, m: m, over: err != nil, life: s.life, metadata: s.c.metadata(s.cfg.Identity, nil),
+		calls: make(map[machine.CallID]*call), holds: make(map[machine.CallID]*Lock), tokens: make(map[uint64]*Lock),
+		timer: time.NewTimer(time.Hour), wakeAt: math.MaxInt64,
 	}
-	return &owner{
-		s: s, c: s.c, m: m, life: s.life, metadata: s.c.metadata(s.cfg.Identity, nil),
-		calls: make(map[machine.CallID]*call), holds: make(map[machine.CallID]*Lock), tokens: make(map[uint64][]*Lock),
-		wakeAt: math.MaxInt64,
-	}, nil
+	return o, err
 }
 
-// run owns the session until it is closed, refused, or the client ends.
+// run takes the turns of the timer, and ends the session when it is closed, refused, or the client ends.
 func (o *owner) run() {
-	o.timer = time.NewTimer(time.Hour)
-	defer o.end()
+	defer o.timer.Stop()
 	o.turn(func(o *owner, now time.Duration) { o.m.Wake(now) })
-	for !o.closed {
+	for {
 		select {
-		case f := <-o.s.inbox:
-			o.turn(f)
 		case <-o.timer.C:
-			o.wakeAt = math.MaxInt64
-			o.turn(func(o *owner, now time.Duration) { o.m.Wake(now) })
+			o.turn(func(o *owner, now time.Duration) {
+				o.wakeAt = math.MaxInt64
+				o.m.Wake(now)
+			})
 		case <-o.s.ctx.Done():
+			o.turn(func(o *owner, _ time.Duration) { o.closed = true })
 			return
 		}
 	}
 }
 
-// turn lets something happen, at the time that is read after it was taken, and carries out what follows from it.
-func (o *owner) turn(f input) {
-	now := o.c.clock.now()
+// turn lets something happen, and reports false if there are no turns any more.
+func (o *owner) turn(f input) bool {
+	now, ok := o.enter()
+	if ok {
+		f(o, now)
+		o.leave(now)
+	}
+	return ok
+}
+
+// enter begins a turn, at the time that is read in it, and reports false if there are none any more. leave has to follow.
+func (o *owner) enter() (now time.Duration, ok bool) {
+	o.mu.Lock()
+	if o.over {
+		o.mu.Unlock()
+		return 0, false
+	}
+	now = o.c.clock.now()
 	o.wakeUp(now)
-	f(o, now)
+	return now, true
+}
+
+// leave carries out what follows from what happened in a turn, ends the turn, and sends what there is to be sent.
+func (o *owner) leave(now time.Duration) {
 	o.carryOut(now)
 	for len(o.later) > 0 {
-		f, o.later = o.later[0], o.later[1:]
+		f := o.later[0]
+		o.later = o.later[1:]
 		f(o, now)
 		o.carryOut(now)
 	}
 	o.plan(now)
+	if o.closed {
+		o.end()
+	}
+	dirty, crowd := o.dirty, len(o.calls) > 1
+	o.dirty = [2]*link{}
+	o.mu.Unlock()
+	for _, l := range dirty {
+		if l != nil {
+			l.out.flush(crowd)
+		}
+	}
 }
 
 // carryOut carries out what the machine says.
@@ -125,7 +162,7 @@ func (o *owner) plan(now time.Duration) {
 
 // end leaves nothing behind: every caller has its answer, every hold its end.
 func (o *owner) end() {
-	o.timer.Stop()
+	o.over = true
 	reason := ErrClosed
 	if o.refused != nil {
 		reason = o.refused
@@ -298,18 +335,23 @@ func (o *owner) acquired(e machine.Acquired) {
 	}
 	l := newLock(o.s, q, g)
 	o.holds[e.Call] = l
-	o.tokens[l.token] = append(o.tokens[l.token], l)
+	l.same = o.tokens[l.token]
+	o.tokens[l.token] = l
 	q.finish(result{lock: l, grant: g})
 }
 
 // letGo forgets a hold.
 func (o *owner) letGo(l *Lock) {
 	delete(o.holds, l.call)
-	same := slices.DeleteFunc(o.tokens[l.token], func(other *Lock) bool { return other == l })
-	if len(same) == 0 {
-		delete(o.tokens, l.token)
+	if first := o.tokens[l.token]; first != l {
+		for first.same != l {
+			first = first.same
+		}
+		first.same = l.same
+	} else if l.same != nil {
+		o.tokens[l.token] = l.same
 	} else {
-		o.tokens[l.token] = same
+		delete(o.tokens, l.token)
 	}
 }
 

@@ -183,6 +183,7 @@ func (ex *exchange) ask(ctx context.Context, request func(id uint64) wire.Messag
 	if err := ex.out.put(request(id)); err != nil {
 		return nil, false, err
 	}
+	ex.out.flush(false)
 	select {
 	case m = <-answer:
 		return m, true, nil

@@ -49,9 +49,9 @@ func (c *SessionConfig) validate(where string) error {
 type Session struct {
 	c      *Client
 	cfg    SessionConfig
-	inbox  chan input      // for the owner
+	owner  *owner
 	ended  chan struct{}   // closed when the owner has ended
-	ctx    context.Context // of the owner and all it starts
+	ctx    context.Context // of all that the owner starts
 	stop   context.CancelCauseFunc
 	owners atomic.Uint64 // the last one that was drawn
 	over   atomic.Bool   // it is refused, closing or ended: nothing begins in it any more
@@ -126,7 +126,10 @@ func (c *Client) NewSession(ctx context.Context, cfg SessionConfig) (*Session, e
 	s := c.begin(cfg)
 	c.mu.Unlock()
 	q := newCall(opOpen, "")
-	if r := s.await(ctx, q, func(o *owner, _ time.Duration) { o.awaitOpen(q) }); r.err != nil {
+	if !s.owner.turn(func(o *owner, _ time.Duration) { o.awaitOpen(q) }) {
+		q.fail(asError(s.why()))
+	}
+	if r := s.await(ctx, q); r.err != nil {
 		s.stop(ErrReleased)
 		<-s.ended
 		return nil, r.err
@@ -145,20 +148,21 @@ func (c *Client) fill(cfg SessionConfig) SessionConfig {
 // begin starts a session; mu is held. Of a closed client it returns one that has ended.
 func (c *Client) begin(cfg SessionConfig) *Session {
 	s := &Session{
-		c: c, cfg: cfg, inbox: make(chan input, 64), ended: make(chan struct{}), heard: make(map[*listener]struct{}),
+		c: c, cfg: cfg, ended: make(chan struct{}), heard: make(map[*listener]struct{}),
 	}
 	s.ctx, s.stop = context.WithCancelCause(c.life)
 	s.life = s.newLife()
-	o, err := newOwner(s)
+	var err error
+	s.owner, err = newOwner(s)
 	if err == nil && c.closed {
-		err = ErrClosed
+		s.owner.over, err = true, ErrClosed
 	}
 	if err != nil {
 		s.end(err)
 		return s
 	}
 	c.sessions[s] = struct{}{}
-	c.running.Go(o.run)
+	c.running.Go(s.owner.run)
 	return s
 }
 
@@ -209,7 +213,7 @@ func (s *Session) ValidUntil() time.Time {
 // Close ends the session, and with it everything held in it. It returns when the cluster has confirmed that, or ctx has ended;
 // then the session ends by itself when its TTL has passed.
 func (s *Session) Close(ctx context.Context) error {
-	s.post(func(o *owner, now time.Duration) { o.close(now) })
+	s.owner.turn(func(o *owner, now time.Duration) { o.close(now) })
 	select {
 	case <-s.ended:
 		return nil
@@ -220,18 +224,15 @@ func (s *Session) Close(ctx context.Context) error {
 	return &Error{Op: "close session", Err: context.Cause(ctx)}
 }
 
-// input is something that happens to a session, for its owner.
-type input func(o *owner, now time.Duration)
-
-// post hands something to the owner. It waits for the owner only, never for the network. It reports false when there is none any more.
-func (s *Session) post(f input) bool {
-	select {
-	case s.inbox <- f:
-		return true
-	case <-s.ended:
-		return false
-	}
+// why returns why the session has ended.
+func (s *Session) why() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
 }
+
+// input is something that happens to a session, in a turn of its owner.
+type input func(o *owner, now time.Duration)
 
 func isClosed(c <-chan struct{}) bool {
 	select {

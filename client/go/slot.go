@@ -56,18 +56,21 @@ func (o *owner) tend(ctx context.Context, sl *slot) {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		l, err := o.c.dir.connect(ctx, o.nodes[1-sl.number].Load())
 		if err != nil {
-			o.s.post(func(o *owner, now time.Duration) { o.troubled(now, err, refusedBy(err)) })
+			o.turn(func(o *owner, now time.Duration) { o.troubled(now, err, refusedBy(err)) })
 			pause(ctx, attempt, roundPause, roundPauseMax)
 			continue
 		}
 		node.Store(l.welcome.Node)
 		began := time.Now()
-		o.s.post(func(o *owner, now time.Duration) { o.connected(now, sl, l) })
+		o.turn(func(o *owner, now time.Duration) { o.connected(now, sl, l) })
 		err = l.run(ctx, func(m wire.Message) {
-			o.s.post(func(o *owner, now time.Duration) { o.receive(now, sl, l, m) })
+			if now, ok := o.enter(); ok {
+				o.receive(now, sl, l, m)
+				o.leave(now)
+			}
 		})
 		node.Store(0)
-		o.s.post(func(o *owner, now time.Duration) { o.disconnected(now, sl, l) })
+		o.turn(func(o *owner, now time.Duration) { o.disconnected(now, sl, l) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -107,7 +110,7 @@ func (o *owner) disconnected(now time.Duration, sl *slot, l *link) {
 	o.m.Disconnected(now, sl.number)
 }
 
-// send hands a message of the machine to a connection. The network is the affair of the link's writer.
+// send puts a message of the machine into the outbox of a connection. It is sent after the turn.
 func (o *owner) send(now time.Duration, s machine.Slot, msg machine.Message) {
 	sl := o.slots[s]
 	if sl == nil || sl.link == nil {
@@ -119,6 +122,7 @@ func (o *owner) send(now time.Duration, s machine.Slot, msg machine.Message) {
 		o.sending(now, r)
 	}
 	err := sl.link.out.put(o.toWire(msg, id))
+	o.dirty[s] = sl.link
 	if format := (*wire.FormatError)(nil); errors.As(err, &format) {
 		o.unwritable(s, msg, format)
 		return
@@ -253,7 +257,7 @@ func (o *owner) noteQueued(asked machine.Message, out wire.Outcome) {
 
 // revoked tells the machine of a hold that somebody else ended: each level of it is a call of its own.
 func (o *owner) revoked(s machine.Slot, m *wire.Revoked) {
-	for _, l := range o.tokens[m.Token] {
+	for l := o.tokens[m.Token]; l != nil; l = l.same {
 		ended := machine.Answer{Life: machineLife(m.Life), Seq: l.seq, Code: machine.HoldEnded, Cluster: m.Clock}
 		o.later = append(o.later, func(o *owner, now time.Duration) { o.m.Receive(now, s, ended) })
 	}

@@ -59,6 +59,15 @@ func (c *conn) Write(b []byte) (int, error) {
 	}
 }
 
+// WritePrompt writes as much of b as there is room for, and waits for nothing: what a TCP socket offers through its descriptor.
+func (c *conn) WritePrompt(b []byte) (n int, err error) {
+	if isClosed(c.writing.passed()) {
+		return 0, c.error("write", os.ErrDeadlineExceeded)
+	}
+	n, _, err = c.out.put(b)
+	return n, c.error("write", err)
+}
+
 // pause waits until a pipe has changed, some time has passed, a deadline has, or the connection is closed.
 func (c *conn) pause(changed <-chan struct{}, wait time.Duration, late <-chan struct{}) {
 	var arrival <-chan time.Time
