@@ -67,7 +67,11 @@ func (l *ledger) pop() *call {
 	for len(l.backlog) > 0 {
 		c := l.backlog[0]
 		l.backlog[0] = nil
-		l.backlog = l.backlog[1:]
+		if len(l.backlog) > 1 {
+			l.backlog = l.backlog[1:]
+		} else {
+			l.backlog = l.backlog[:0] // its room is used again
+		}
 		if c.state == waiting {
 			return c
 		}

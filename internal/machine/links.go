@@ -58,6 +58,16 @@ func (m *Machine) prefer(s Slot) {
 	m.hang(1 - s)
 }
 
+// moveOn gives up one of two connections over which nothing was confirmed for as long as a life lasts: their nodes may both be cut off
+// from the others. The other one is given up the next time.
+func (m *Machine) moveOn() {
+	if s := m.links.primary; m.links.of[s].up && m.links.of[1-s].up {
+		m.links.primary = 1 - s
+		m.hang(s)
+		m.want(s)
+	}
+}
+
 // Connected tells that the connection of a slot stands. The session is resumed over it.
 func (m *Machine) Connected(now time.Duration, s Slot) {
 	m.advance(now)

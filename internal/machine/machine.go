@@ -221,8 +221,10 @@ func (m *Machine) advance(now time.Duration) {
 	switch {
 	case m.phase == open && m.now >= m.validity.until:
 		m.lose(LossValidity)
+		m.moveOn()
 	case m.phase == opening && m.opened.began && m.now >= m.opened.first+m.validity.reach:
 		m.begin() // an answer would come too late to be of use
+		m.moveOn()
 	}
 }
 
