@@ -94,6 +94,10 @@ func (r *Replica) interval(took time.Duration) time.Duration {
 	return min(max(flushShare*took, flushSoonest), flushLatest)
 }
 
+// Flush makes everything durable that is applied when it is called. Run does so from time to time; this is for who drives a Replica
+// without it. It blocks while the store writes.
+func (r *Replica) Flush() error { return r.flush(true) }
+
 // flush writes the sets that were cut; if all is set, everything that is applied when it is called.
 func (r *Replica) flush(all bool) error {
 	target := r.AppliedIndex()

@@ -7,6 +7,53 @@ import (
 	"github.com/lockd/lockd/raft"
 )
 
+// Workload is what the cluster of a Sim is used for.
+type Workload interface {
+	// Machine makes the state machine of a node whose directory is empty.
+	Machine(n *Node) Machine
+	// Begin is called when the first nodes have been started.
+	Begin(s *Sim)
+	// Answered returns how many requests have been answered.
+	Answered() int
+	// Calm is called when the last fault has ended, and Quiet when no more requests are to be made.
+	Calm()
+	// Quiet returns what is still to happen then, which must not take longer than for ever; nil if nothing is.
+	Quiet() error
+}
+
+// registerLoad is a Workload of clients that write and read registers.
+type registerLoad struct {
+	swarm   Swarm
+	clients []*client
+}
+
+// Machine implements Workload.
+func (l *registerLoad) Machine(n *Node) Machine { return NewRegisters(n.World().Rand(), l.swarm.Flush) }
+
+// Begin implements Workload.
+func (l *registerLoad) Begin(s *Sim) {
+	for range s.Swarm.Clients {
+		c := &client{sim: s}
+		l.clients = append(l.clients, c)
+		c.think()
+	}
+}
+
+// Answered implements Workload.
+func (l *registerLoad) Answered() int {
+	n := 0
+	for _, c := range l.clients {
+		n += c.answered
+	}
+	return n
+}
+
+// Calm implements Workload.
+func (l *registerLoad) Calm() {}
+
+// Quiet implements Workload.
+func (l *registerLoad) Quiet() error { return nil }
+
 // client asks one thing after the other, of the node it takes for the leader or of any other. It never repeats a
 // command: what has no answer has an unknown outcome.
 type client struct {

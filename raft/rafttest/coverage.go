@@ -44,6 +44,15 @@ const (
 
 func (c Coverage) hit(what string) { c[what]++ }
 
+// Faults returns the names of the faults that a Swarm may draw.
+func Faults() []string {
+	names := make([]string, len(faults))
+	for i, f := range faults {
+		names[i] = f.name
+	}
+	return names
+}
+
 // Expected returns what a large set of seeds must meet at least once each.
 func Expected() []string {
 	want := []string{

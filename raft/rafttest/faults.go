@@ -141,6 +141,9 @@ func (s *Sim) crashNode(n *Node, lasts time.Duration) {
 	s.World.After(lasts, "restart", func() { s.start(n) })
 }
 
+// CrashNode ends a process without loss of power or with it, and starts it again after a while.
+func (s *Sim) CrashNode(n *Node, lasts time.Duration) { s.crashNode(n, lasts) }
+
 // kill ends a process. Its connections end with it, which the others may notice.
 func (s *Sim) kill(n *Node, power bool) {
 	w := s.World

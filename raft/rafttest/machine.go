@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"time"
 
 	"github.com/lockd/lockd/raft"
 )
@@ -20,6 +21,17 @@ type Machine interface {
 	Lose()
 	// Applied returns the last entry that the state reflects, and a sum of the state.
 	Applied() (raft.Position, uint64)
+}
+
+// Process is a Machine with other parts of a program around it, which are told how the process fares. They must not call the Node
+// before they return, but for After.
+type Process interface {
+	Started()
+	Standing(s raft.Standing)
+	// Resumed tells that it goes on after it was stopped for so long.
+	Resumed(after time.Duration)
+	// Ended tells that the process is gone, before the next one starts.
+	Ended()
 }
 
 // Registers is a Machine of a few registers. What is durable runs behind what is applied.

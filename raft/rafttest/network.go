@@ -48,6 +48,9 @@ func (t *Network) SetOptions(opt NetworkOptions) { t.opt = opt }
 // Cut ends or restores what goes from one place to another, in this direction alone.
 func (t *Network) Cut(from, to raft.NodeID, cut bool) { t.link(from, to).cut = cut }
 
+// Reaches reports whether what goes from one place to another is not cut.
+func (t *Network) Reaches(from, to raft.NodeID) bool { return !t.link(from, to).cut }
+
 // Slow adds a delay to all that goes from one place to another.
 func (t *Network) Slow(from, to raft.NodeID, d time.Duration) { t.link(from, to).slow = d }
 

@@ -25,6 +25,7 @@ type Node struct {
 	turning  bool
 	wakeAt   time.Duration // when the timer fires; zero if it is not set
 	paused   bool
+	pausedAt time.Duration
 	deferred []func() // what came to an end while the process was stopped
 	disk     diskJob
 	apply    applyJob
@@ -110,6 +111,15 @@ func (n *Node) Standing() raft.Standing { return n.at }
 
 func (n *Node) String() string { return "node " + shortID(n.id) }
 
+// Clock reads the node's monotonic clock.
+func (n *Node) Clock() time.Duration { return n.clock.read(n.world.now) }
+
+// When returns a moment of the World, from now on, at which the node's clock shows at least t.
+func (n *Node) When(t time.Duration) time.Duration { return n.clock.when(n.world.now, t) }
+
+// After lets f happen in the node's process when d has passed: not if that has ended by then, and if it is stopped, when it goes on.
+func (n *Node) After(d time.Duration, label string, f func()) { n.after(max(d, 0), label, f) }
+
 // SetDrift lets the node's clock run fast or slow from its next start on, in millionths.
 func (n *Node) SetDrift(drift int64) { n.clock.drift = drift }
 
@@ -140,6 +150,9 @@ func (n *Node) Start() error {
 	n.engine = engine
 	n.doomed, n.failure = false, nil
 	w.check.started(n, state, mark)
+	if p, ok := n.machine.(Process); ok {
+		p.Started()
+	}
 	n.poke()
 	return nil
 }
@@ -178,7 +191,11 @@ func (n *Node) turn() {
 		n.engine.Wake(now)
 	}
 	work := n.engine.Turn(now)
+	before := n.at
 	w.check.turned(n)
+	if p, ok := n.machine.(Process); ok && n.at != before {
+		p.Standing(n.at)
+	}
 	n.do(work)
 	n.turning = false
 	if n.engine != nil {
@@ -278,7 +295,7 @@ func (n *Node) Suspect(peer raft.PeerID) {
 
 // Pause stops the process, as SIGSTOP does: its clock goes on, and what comes for it waits.
 func (n *Node) Pause() {
-	n.paused = true
+	n.paused, n.pausedAt = true, n.world.now
 	n.world.trace.note(n.world.now, n, "is stopped", nil)
 }
 
@@ -289,6 +306,9 @@ func (n *Node) Resume() {
 	}
 	n.paused = false
 	n.world.trace.note(n.world.now, n, "goes on", nil)
+	if p, ok := n.machine.(Process); ok {
+		p.Resumed(n.world.now - n.pausedAt)
+	}
 	list := n.deferred
 	n.deferred = nil
 	for _, f := range list {
@@ -315,6 +335,9 @@ func (n *Node) Crash(power bool) {
 // end forgets everything that lives in the process.
 func (n *Node) end() {
 	n.life++
+	if p, ok := n.machine.(Process); ok {
+		p.Ended()
+	}
 	n.engine, n.inbox, n.deferred = nil, inbox{}, nil
 	n.poked, n.turning, n.paused, n.wakeAt = false, false, false, 0
 	n.disk, n.apply = diskJob{}, applyJob{}

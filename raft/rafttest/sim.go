@@ -8,17 +8,17 @@ import (
 	"github.com/lockd/lockd/raft"
 )
 
-// Sim is one seed's run: a World, the clients that work with it, the administrator that changes its configuration, and
-// the faults it meets.
+// Sim is one seed's run: a World, the Workload that uses it, the administrator that changes its configuration, and the
+// faults it meets.
 type Sim struct {
 	Swarm Swarm
 	World *World
 
-	places  []*Node // who lives in each place now; place i has NodeID i+1
-	clients []*client
-	calm    bool // no faults any more
-	quiet   bool // no requests any more
-	value   uint64
+	load   Workload
+	places []*Node // who lives in each place now; place i has NodeID i+1
+	calm   bool    // no faults any more
+	quiet  bool    // no requests any more
+	value  uint64
 }
 
 // Report is what came of a run.
@@ -36,16 +36,17 @@ type Report struct {
 
 // Run runs a Swarm: some time with faults, then the repair of all that is broken, after which the cluster must work
 // again and all nodes must become equal.
-func Run(s Swarm) Report {
-	sim := &Sim{Swarm: s}
-	sim.World = s.world(sim.crashAt)
+func Run(s Swarm) Report { return RunWith(s, &registerLoad{swarm: s}, RegisterCommandID, nil) }
+
+// RunWith runs a Swarm with any Workload. CommandID and beside are those of WorldOptions.
+func RunWith(s Swarm, load Workload, commandID func([]byte) (uint64, bool), beside Timeline) Report {
+	sim := &Sim{Swarm: s, load: load}
+	sim.World = s.world(sim.crashAt, load, commandID, beside)
 	err := sim.run()
 	w := sim.World
 	report := Report{
-		Swarm: s, Steps: w.Steps(), Hash: w.Hash(), Time: w.Now(), Index: w.Committed().Index, Coverage: w.Coverage(), Err: err,
-	}
-	for _, c := range sim.clients {
-		report.Answered += c.answered
+		Swarm: s, Steps: w.Steps(), Hash: w.Hash(), Time: w.Now(), Index: w.Committed().Index, Answered: load.Answered(),
+		Coverage: w.Coverage(), Err: err,
 	}
 	if err != nil {
 		report.Trace = w.Trace()
@@ -62,11 +63,7 @@ func (s *Sim) run() (err error) {
 	if err := s.found(); err != nil {
 		return err
 	}
-	for range s.Swarm.Clients {
-		c := &client{sim: s}
-		s.clients = append(s.clients, c)
-		c.think()
-	}
+	s.load.Begin(s)
 	s.nemesis()
 	s.administrate()
 	s.supervise()
@@ -127,6 +124,7 @@ func (s *Sim) settle() error {
 	for _, n := range s.places {
 		s.heal(n)
 	}
+	s.load.Calm()
 	// A window of one message of one entry is slow, so who lags far behind gets more time.
 	bound := 40*s.Swarm.Election + 20*time.Second + time.Duration(s.lag())*10*brief
 	if err := s.await("a leader", 20*s.Swarm.Election, func() error {
@@ -137,9 +135,9 @@ func (s *Sim) settle() error {
 	}); err != nil {
 		return err
 	}
-	answered := s.answered()
+	answered := s.load.Answered()
 	if err := s.await("an answer to a new request", bound, func() error {
-		if s.answered() <= answered {
+		if s.load.Answered() <= answered {
 			return fmt.Errorf("%d answers before and after", answered)
 		}
 		return nil
@@ -150,8 +148,17 @@ func (s *Sim) settle() error {
 		return err
 	}
 	s.quiet = true
+	if err := s.await("the end of all work", bound+quietMost, s.load.Quiet); err != nil {
+		return err
+	}
 	return s.await("equal nodes", bound, s.equal)
 }
+
+// quietMost is how long the end of all work may take beyond what any other step may.
+const quietMost = 5 * time.Minute
+
+// Places returns who lives in each place now. The slice must not be changed.
+func (s *Sim) Places() []*Node { return s.places }
 
 // heal lets a node run undisturbed.
 func (s *Sim) heal(n *Node) {
@@ -169,14 +176,6 @@ func (s *Sim) lag() (entries raft.Index) {
 		entries = max(entries, s.World.check.commit.Index-min(s.World.check.commit.Index, n.store.ledger.last()))
 	}
 	return entries
-}
-
-func (s *Sim) answered() int {
-	n := 0
-	for _, c := range s.clients {
-		n += c.answered
-	}
-	return n
 }
 
 // await lets time pass until a condition holds.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/raft/rafttest"
 )
 
@@ -42,7 +43,8 @@ func TestSim(t *testing.T) {
 	var (
 		next  atomic.Uint64
 		wg    sync.WaitGroup
-		mu    sync.Mutex // guards total
+		mu    sync.Mutex // guards the fields below
+		bad   int64      // seeds
 		total = totals{Coverage: rafttest.Coverage{}}
 	)
 	for range runtime.GOMAXPROCS(0) {
@@ -60,6 +62,7 @@ func TestSim(t *testing.T) {
 				mu.Lock()
 				total.add(r, took)
 				if r.Err != nil {
+					bad++
 					t.Errorf("seed %d: %v\noptions: %v\nthe last events:\n%s\nreplay: %s",
 						swarm.Seed, r.Err, swarm, strings.Join(r.Trace, "\n"), replay(swarm.Seed))
 				}
@@ -72,6 +75,10 @@ func TestSim(t *testing.T) {
 	if missing := total.Missing(rafttest.Expected()); seeds >= coverageSeeds && len(missing) > 0 && !t.Failed() {
 		t.Errorf("%d seeds have never met: %s", seeds, strings.Join(missing, "; "))
 	}
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: "sim", Layer: "raft-sim", Runs: int64(total.seeds), Operations: int64(total.answered), Simulated: total.virtual, Violations: bad,
+		Seeds: reliability.SeedRange(first, seeds), Command: fmt.Sprintf("make sim SEEDS=%d SEED=%d", seeds, first),
+	}, reliability.Counts(total.Coverage))...)
 }
 
 func replay(seed uint64) string {

@@ -115,7 +115,7 @@ func DrawSwarm(seed uint64) Swarm {
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
 // world makes the World of a Swarm.
-func (s Swarm) world(crashAt func(*Node, string) bool) *World {
+func (s Swarm) world(crashAt func(*Node, string) bool, load Workload, commandID func([]byte) (uint64, bool), beside Timeline) *World {
 	return NewWorld(WorldOptions{
 		Seed: s.Seed,
 		Core: raft.Options{
@@ -123,8 +123,9 @@ func (s Swarm) world(crashAt func(*Node, string) bool) *World {
 			MaxAppendBytes: s.MaxAppendBytes, MaxInflight: s.MaxInflight, CacheBytes: s.CacheBytes,
 		},
 		Engine:       raft.EngineOptions{KeepEntries: s.KeepEntries, MaxApplyBytes: s.MaxApplyBytes},
-		NewMachine:   func(n *Node) Machine { return NewRegisters(n.World().Rand(), s.Flush) },
-		CommandID:    RegisterCommandID,
+		NewMachine:   load.Machine,
+		CommandID:    commandID,
+		Beside:       beside,
 		WAL:          s.WAL,
 		SegmentBytes: s.SegmentBytes,
 		Times:        s.Times,

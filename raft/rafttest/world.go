@@ -31,8 +31,20 @@ type WorldOptions struct {
 	// CrashAt, if not nil, is asked at the places where a crash is worst, which the names below tell; if it crashes the
 	// node there, it returns true.
 	CrashAt func(n *Node, place string) bool
+	// Beside, if not nil, is a list of events of its own that takes turns with that of the World.
+	Beside Timeline
 	// TraceEvents is how many of the last events a failure shows. Default 200.
 	TraceEvents int
+}
+
+// Timeline is a list of events in the World's time. At one moment those of the World come first.
+type Timeline interface {
+	// Next returns when the first event is due; false if there is none.
+	Next() (at time.Duration, ok bool)
+	// Advance tells how late it is, before anything happens at that moment.
+	Advance(now time.Duration)
+	// Step lets the first event happen. An error ends the World.
+	Step() error
 }
 
 // Places for WorldOptions.CrashAt. In all of them the disk knows what the engine does not know yet.
@@ -146,7 +158,14 @@ func (w *World) schedule(e event) {
 
 // Run lets everything happen that is due up to a time, and returns the first violation.
 func (w *World) Run(until time.Duration) error {
-	for w.err == nil && len(w.events) > 0 && w.events[0].at <= until {
+	for w.err == nil {
+		if at, ok := w.beside(); ok && at <= until {
+			w.stepBeside(at)
+			continue
+		}
+		if len(w.events) == 0 || w.events[0].at > until {
+			break
+		}
 		e := w.events.pop()
 		w.progress(e.at)
 		if e.node != nil && e.node.life != e.life {
@@ -157,16 +176,42 @@ func (w *World) Run(until time.Duration) error {
 		e.run()
 	}
 	if w.err == nil {
-		w.now = max(w.now, until)
+		w.pass(max(w.now, until))
 	}
 	return w.err
+}
+
+// beside returns when the next event of the other list is due, if it is due before those of the World.
+func (w *World) beside() (at time.Duration, ok bool) {
+	if w.opt.Beside == nil {
+		return 0, false
+	}
+	at, ok = w.opt.Beside.Next()
+	return at, ok && (len(w.events) == 0 || at < w.events[0].at)
+}
+
+func (w *World) stepBeside(at time.Duration) {
+	w.progress(at)
+	w.steps++
+	if err := w.opt.Beside.Step(); err != nil && w.err == nil {
+		w.Fail("%v", err)
+	}
+}
+
+// pass lets time pass, here and beside.
+func (w *World) pass(to time.Duration) {
+	w.now = to
+	if w.opt.Beside != nil {
+		w.opt.Beside.Advance(to)
+	}
 }
 
 // progress moves time on. If it stands still for ever, something goes round in circles.
 func (w *World) progress(to time.Duration) {
 	const many = 100_000
 	if to > w.now {
-		w.now, w.instant = to, 0
+		w.pass(to)
+		w.instant = 0
 		return
 	}
 	if w.instant++; w.instant > many {
