@@ -15,15 +15,16 @@ type Clock struct {
 	Drift int64         // parts per million by which both clocks go faster than the machine's, from now on; below 0: slower
 }
 
-// Serve sets the clocks as each line of r says, a Clock in JSON, and answers each on w with an empty line. It blocks until r ends.
-func Serve(r io.Reader, w io.Writer) error {
+// Serve calls set, mostly Set, with what each line of r says, a Clock in JSON, and then answers on w with an empty line. It blocks until r
+// ends.
+func Serve(r io.Reader, w io.Writer, set func(Clock)) error {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		var c Clock
 		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
 			return fmt.Errorf("line of a clock: %w", err)
 		}
-		Set(c)
+		set(c)
 		if _, err := io.WriteString(w, "\n"); err != nil {
 			return err
 		}

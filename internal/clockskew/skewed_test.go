@@ -131,7 +131,7 @@ func TestServe(t *testing.T) {
 	restore(t)
 	before := time.Now()
 	var answers bytes.Buffer
-	if err := clockskew.Serve(strings.NewReader(`{"Jump":3600000000000}`+"\n"+`{"Jump":3600000000000}`+"\n"), &answers); err != nil {
+	if err := clockskew.Serve(strings.NewReader(`{"Jump":3600000000000}`+"\n"+`{"Jump":3600000000000}`+"\n"), &answers, clockskew.Set); err != nil {
 		t.Fatal(err)
 	}
 	if passed := time.Since(before); passed < 2*time.Hour {
@@ -140,7 +140,7 @@ func TestServe(t *testing.T) {
 	if answers.String() != "\n\n" {
 		t.Errorf("the answers are %q", answers.String())
 	}
-	if err := clockskew.Serve(strings.NewReader("later\n"), &answers); err == nil {
+	if err := clockskew.Serve(strings.NewReader("later\n"), &answers, clockskew.Set); err == nil {
 		t.Error("a line that is no clock was taken")
 	}
 }

@@ -36,13 +36,14 @@ type processConfig struct {
 	Members                       []lockd.Member
 }
 
-// Main runs the tests, or the node that this process was started as. A package that starts processes calls it from TestMain.
-func Main(m *testing.M) {
+// Main runs the tests, or the node that this process was started as. A package that starts processes calls it from TestMain. The
+// functions change the configuration of a node, in its process.
+func Main(m *testing.M, with ...func(*lockd.Config) error) {
 	text, ok := os.LookupEnv(nodeEnv)
 	if !ok {
 		os.Exit(m.Run())
 	}
-	if err := runNode(text); err != nil {
+	if err := runNode(text, with); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -50,7 +51,7 @@ func Main(m *testing.M) {
 }
 
 // runNode says "ready" on stdout when the node serves, and ends with SIGTERM or when stdin is closed: a test that dies takes its nodes along.
-func runNode(text string) error {
+func runNode(text string, with []func(*lockd.Config) error) error {
 	var p processConfig
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return err
@@ -62,18 +63,24 @@ func runNode(text string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
-	server, err := lockd.New(lockd.Config{
+	config := lockd.Config{
 		Name: p.Name, DataDir: p.Dir, MinFree: minFree, InitialCluster: p.Members, ListenClient: p.Client, ListenRaft: p.Raft, ListenHTTP: p.HTTP,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Ready:  func(lockd.Addresses) { fmt.Println("ready") },
-	})
+	}
+	for _, f := range with {
+		if err := f(&config); err != nil {
+			return err
+		}
+	}
+	server, err := lockd.New(config)
 	if err != nil {
 		return err
 	}
 	return server.Run(ctx)
 }
 
-// Processes is a cluster of processes on loopback, each of them this test binary. Its methods are for one goroutine.
+// Processes is a cluster of processes, each of them this test binary. Its methods are for one goroutine.
 type Processes struct {
 	t     testing.TB
 	nodes []*process
@@ -81,28 +88,72 @@ type Processes struct {
 
 type process struct {
 	config processConfig
+	place  Place
 	cmd    *exec.Cmd // nil while it is down
 	stdin  io.Closer
 	ready  chan struct{} // closed by the child's word, or by its end
 	err    error         // of a child that ended before it was ready; set before ready is closed
 	ended  chan struct{}
+	end    error // how the child ended; set before ended is closed
 	log    *os.File
 }
 
-// StartProcesses runs n nodes and returns when all of them serve. Node i keeps its data in dirs[i], or in the test's directory if
+// Place is where a node of Processes lives. The zero Place is on loopback, with the data in the test's directory.
+type Place struct {
+	Dir  string // the data goes into a directory of it
+	Host string // address of the host, whose ports 7400, 7401 and 7403 are free; empty: free ports of loopback
+	Log  string // file that the node logs to, through all its lives
+	// Command prepares to run a program at the place, as exec.CommandContext does, which is the default. It may give it more environment,
+	// beginning with os.Environ, and files.
+	Command func(ctx context.Context, name string, args ...string) *exec.Cmd
+}
+
+func (p Place) filled(t testing.TB) Place {
+	t.Helper()
+	if p.Dir == "" {
+		p.Dir = t.TempDir()
+	}
+	if p.Log == "" {
+		p.Log = filepath.Join(t.TempDir(), "log")
+	}
+	if p.Command == nil {
+		p.Command = exec.CommandContext
+	}
+	return p
+}
+
+func (p Place) address(t testing.TB, port string) string {
+	t.Helper()
+	if p.Host == "" {
+		return freePort(t)
+	}
+	return net.JoinHostPort(p.Host, port)
+}
+
+// StartProcesses runs n nodes on loopback and returns when all of them serve. Node i keeps its data in dirs[i], or in the test's directory if
 // there are none. The package's TestMain must call Main.
 func StartProcesses(t testing.TB, n int, dirs ...string) *Processes {
 	t.Helper()
+	places := make([]Place, n)
+	for i, dir := range dirs {
+		places[i].Dir = dir
+	}
+	return StartAt(t, places)
+}
+
+// StartAt runs a node at each place and returns when all of them serve. The package's TestMain must call Main.
+func StartAt(t testing.TB, places []Place) *Processes {
+	t.Helper()
 	c := &Processes{t: t}
 	var members []lockd.Member
-	for i := range n {
-		dir := filepath.Join(t.TempDir(), "data")
-		if len(dirs) > 0 {
-			dir = filepath.Join(dirs[i], "data")
-		}
-		p := &process{config: processConfig{Name: fmt.Sprintf("n%d", i+1), Dir: dir, Client: freePort(t), Raft: freePort(t), HTTP: freePort(t)}}
+	for i, place := range places {
+		place = place.filled(t)
+		p := &process{place: place, config: processConfig{
+			Name: fmt.Sprintf("n%d", i+1), Dir: filepath.Join(place.Dir, "data"),
+			Client: place.address(t, "7400"), Raft: place.address(t, "7401"), HTTP: place.address(t, "7403"),
+		}}
 		var err error
-		if p.log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
+		if p.log, err = os.OpenFile(place.Log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		members = append(members, lockd.Member{Name: p.config.Name, Raft: p.config.Raft})
@@ -136,8 +187,8 @@ func (c *Processes) Run(i int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	p.cmd = exec.CommandContext(context.WithoutCancel(c.t.Context()), os.Args[0])
-	p.cmd.Env = append(os.Environ(), nodeEnv+"="+string(text))
+	p.cmd = p.place.Command(context.WithoutCancel(c.t.Context()), os.Args[0])
+	p.cmd.Env = append(p.cmd.Environ(), nodeEnv+"="+string(text))
 	p.cmd.Stderr = p.log
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {
@@ -161,7 +212,7 @@ func (p *process) watch(cmd *exec.Cmd, out io.Reader, ready, ended chan struct{}
 	}
 	close(ready)
 	_, _ = io.Copy(io.Discard, out)
-	_ = cmd.Wait() // how it ended is for who ended it
+	p.end = cmd.Wait()
 	close(ended)
 }
 
@@ -196,6 +247,43 @@ func (c *Processes) Kill(nodes ...int) {
 		c.nodes[i].cmd = nil
 	}
 }
+
+// Stop ends node i gracefully, and returns how its process ended. One that does not end is killed.
+func (c *Processes) Stop(i int) error {
+	c.t.Helper()
+	p := c.nodes[i]
+	c.Signal(i, syscall.SIGTERM)
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	select {
+	case <-p.ended:
+		p.cmd = nil
+		return p.end
+	case <-limit.C:
+		c.Kill(i)
+		return fmt.Errorf("it did not end within %v after SIGTERM", patience)
+	}
+}
+
+// Running reports whether node i runs. One that has ended by itself does not.
+func (c *Processes) Running(i int) bool {
+	p := c.nodes[i]
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Ready returns a channel that is closed when node i, which runs, serves or has ended.
+func (c *Processes) Ready(i int) <-chan struct{} { return c.nodes[i].ready }
+
+// PID returns the process id of node i, which runs.
+func (c *Processes) PID(i int) int { return c.nodes[i].cmd.Process.Pid }
 
 // Signal sends a signal to node i, if it has not ended by itself: SIGSTOP and SIGCONT stop it and let it go on.
 func (c *Processes) Signal(i int, s syscall.Signal) {

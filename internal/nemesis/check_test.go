@@ -1,0 +1,116 @@
+package nemesis
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/lockd/lockd/internal/history"
+)
+
+// minimum of one scenario of scenarioLength: it is in proportion for a shorter one.
+const (
+	leastOperations = 4000
+	leastGrants     = 1000
+	leastWrites     = 100
+)
+
+// kindsOfWork must all be in a scenario, at least so often.
+func kindsOfWork() map[history.Kind]int64 {
+	return map[history.Kind]int64{
+		history.Acquire: 1000, history.Release: 800, history.Renew: 10, history.HandOn: 10, history.SetValue: 20, history.Query: 50, history.Write: 100,
+	}
+}
+
+// check decides whether what was recorded can be.
+func (a *arena) check(p plan, hits map[kind]int64) (*history.Verdict, error) {
+	var files, skewed []string
+	for _, w := range a.workers {
+		files = append(files, w.files...)
+	}
+	h, err := history.Read(files...)
+	if err != nil {
+		return nil, err
+	}
+	var audits []*history.Audit
+	for i := range clusterSize {
+		audit, err := history.ReadAudit(a.audit(i))
+		if err != nil {
+			return nil, err
+		}
+		audits = append(audits, audit)
+	}
+	everybody, leaders := p.clocksBeyond()
+	if everybody { // a leader whose clock is fast ends everybody's session early
+		for _, f := range files {
+			skewed = append(skewed, strings.TrimPrefix(filepath.Base(f), "history-"))
+		}
+	}
+	part := func(n int64) int64 { return n * int64(p.length) / int64(scenarioLength) }
+	least := map[history.Kind]int64{}
+	for k, n := range kindsOfWork() {
+		least[k] = part(n)
+	}
+	faults := map[string]int64{}
+	for k := range p.counts() {
+		faults[string(k)] = hits[k]
+	}
+	return history.Check(h, audits, history.Options{
+		Minimum: history.Minimum{
+			Operations: part(leastOperations), Grants: part(leastGrants), Writes: part(leastWrites), Searched: 1, Kinds: least,
+		},
+		Faults: faults, Skewed: skewed, LeadersSkewed: leaders, SearchLimit: 10 * time.Second, Dir: a.dir,
+	})
+}
+
+// logs looks for what no process may ever say.
+func (a *arena) logs() error {
+	files, err := filepath.Glob(filepath.Join(a.dir, "*.log"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		for _, word := range []string{"panic:", "fatal error:", "DATA RACE", "unexpected fault address"} {
+			if i := strings.Index(string(text), word); i >= 0 {
+				errs = append(errs, fmt.Errorf("%s: %.2000s", name, text[i:]))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mounted tells what is still mounted below a directory.
+func mounted(dir string) error {
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], dir) {
+			return fmt.Errorf("left behind: %s", line)
+		}
+	}
+	return nil
+}
+
+// children tells of processes that were started here and have not ended.
+func children() error {
+	files, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		if text, err := os.ReadFile(name); err == nil && len(strings.TrimSpace(string(text))) > 0 {
+			return fmt.Errorf("left behind: processes %s", text)
+		}
+	}
+	return nil
+}
