@@ -27,6 +27,11 @@
 // whole, and the receiver's verdict. Both sides show signs of life while user code is slow, so silence means that the
 // network or the peer is gone.
 //
+// # Questions
+//
+// Ask and Options.Answer carry questions of the caller's own making, each on a connection of its own, between nodes that need
+// not be of one cluster yet: how a cluster is formed, joined and administered is not this package's business.
+//
 // # Concurrency
 //
 // A Transport has one goroutine that accepts, one for each accepted connection, two for each peer it sends to. Close

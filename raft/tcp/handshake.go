@@ -33,6 +33,7 @@ const (
 	forMessages purpose = 1 + iota
 	forSnapshot
 	forProbe
+	forAsk
 )
 
 // Code says why a connection was refused.
@@ -96,7 +97,7 @@ func decodeHello(b []byte) (hello, error) {
 	copy(h.cluster[:], c.take(len(h.cluster)))
 	h.from, h.to, h.boot = c.peer(), c.peer(), c.u64()
 	h.reply = string(c.take(int(c.u8())))
-	if !c.end() || h.purpose < forMessages || h.purpose > forProbe {
+	if !c.end() || h.purpose < forMessages || h.purpose > forAsk {
 		return hello{}, fmt.Errorf("%w: hello of %d bytes for purpose %d", errHandshake, len(b), h.purpose)
 	}
 	return h, nil
@@ -300,7 +301,7 @@ func (t *Transport) greet(k *link, h hello) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: %w", raft.ErrUnreachable, err)
 	case a.code != codeWelcome:
 		return a.by, &RefusedError{Code: a.code, Reason: a.reason, Remote: remote, By: a.by}
-	case h.purpose != forProbe && (a.by.Cluster != t.o.Cluster || a.by.ID != h.to):
+	case h.purpose < forProbe && (a.by.Cluster != t.o.Cluster || a.by.ID != h.to):
 		return a.by, &RefusedError{CodeIdentity, fmt.Sprintf("it is %v of cluster %x", a.by.ID, a.by.Cluster), remote, a.by}
 	}
 	return a.by, nil

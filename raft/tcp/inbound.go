@@ -96,6 +96,12 @@ func (t *Transport) serve(ctx context.Context, socket net.Conn) {
 		<-t.streams
 	case forProbe:
 		linger(k)
+	case forAsk:
+		if err := t.answerAsk(ctx, k, h); err != nil && ctx.Err() == nil {
+			t.log.Warn("a question was not answered", "remote", socket.RemoteAddr().String(), "from", h.from.String(), "error", err.Error())
+		}
+		<-t.asks
+		linger(k)
 	}
 }
 
@@ -140,8 +146,11 @@ func (t *Transport) meet(ctx context.Context, k *link) (*inbound, hello, error) 
 	}
 	if err != nil && refusal == nil {
 		t.leave(c)
-		if h.purpose == forSnapshot {
+		switch h.purpose {
+		case forSnapshot:
 			<-t.streams
+		case forAsk:
+			<-t.asks
 		}
 	}
 	return c, h, err
@@ -152,6 +161,8 @@ func (t *Transport) check(ctx context.Context, h hello, c *inbound) *RefusedErro
 	switch {
 	case h.purpose == forProbe:
 		return nil
+	case h.purpose == forAsk:
+		return t.admitAsk()
 	case h.cluster != t.o.Cluster:
 		return refuse(CodeCluster, "this is cluster %x, not %x", t.o.Cluster, h.cluster)
 	case h.to != t.o.Self:
@@ -182,6 +193,18 @@ func (t *Transport) admitStream(h hello) *RefusedError {
 		return nil
 	default:
 		return refuse(CodeBusy, "%d snapshots are being received", maxStreams)
+	}
+}
+
+func (t *Transport) admitAsk() *RefusedError {
+	if t.o.Answer == nil {
+		return refuse(CodeNotReady, "node %v answers no questions", t.o.Self)
+	}
+	select {
+	case t.asks <- struct{}{}:
+		return nil
+	default:
+		return refuse(CodeBusy, "%d questions are being answered", maxAsks)
 	}
 }
 

@@ -35,6 +35,10 @@ type Options struct {
 	// An empty ServerName is replaced by the host that is dialed.
 	TLS *tls.Config
 
+	// Answer answers what other nodes ask by Transport.Ask; its error is told to who asked. Several calls may run at a time, before
+	// Start too; ctx ends with the Transport, and after a minute. Nil: this node answers nothing.
+	Answer func(ctx context.Context, from Asker, question []byte) ([]byte, error)
+
 	// Logger receives connections, refusals and losses. Default: nothing is logged.
 	Logger *slog.Logger
 	// Events are told what concerns the node as a whole.

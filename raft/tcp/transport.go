@@ -37,6 +37,7 @@ type Transport struct {
 	log        *slog.Logger
 	listener   net.Listener
 	handshakes chan struct{} // one element for each handshake that is going on
+	asks       chan struct{} // and for each question that is being answered
 	streams    chan struct{} // one element for each snapshot that is being received
 	refusals   limiters
 	stats      counters
@@ -77,6 +78,7 @@ func New(o Options) (*Transport, error) {
 		log:        o.Logger.With("node", o.Self.String()),
 		listener:   o.Listener,
 		handshakes: make(chan struct{}, maxHandshakes),
+		asks:       make(chan struct{}, maxAsks),
 		streams:    make(chan struct{}, maxStreams),
 		stopAccept: cancel,
 		lanes:      map[raft.PeerID]*lane{},
