@@ -131,6 +131,26 @@ func (n *Node) Propose(ctx context.Context, p Proposal) (Result, error) {
 	return Result{r.At, r.Result}, r.Err
 }
 
+// Waiter is told what became of a proposal that was submitted.
+type Waiter interface {
+	// Proposed is called once, with what Propose would have returned. The node's loop calls it, so it must not block: it hands on
+	// what it is told.
+	Proposed(r Result, err error)
+}
+
+// Submit proposes a command for who does not wait for it: w is told what becomes of it, when the state machine has applied it or
+// when that is not to be expected any more. It does not block. After an error w is not told anything, and the command has no
+// effect: ErrBusy, ErrClosed.
+func (n *Node) Submit(p Proposal, w Waiter) error {
+	r := n.request()
+	r.Proposal, r.waiter = p, w
+	if err := n.inbox.propose(r); err != nil {
+		n.release(r)
+		return n.closedBy(err)
+	}
+	return nil
+}
+
 // Read returns when the state machine has applied all that was committed when Read was called, so that what is then
 // read from it is linearizable. It works on every node, without writing to a disk. It blocks while there is no leader,
 // until ctx ends. The index is the one the read took effect at. Errors: the cause of ctx, ErrClosed.

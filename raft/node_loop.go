@@ -11,7 +11,8 @@ import (
 // slowWrite is when a write to the log is worth telling.
 const slowWrite = 500 * time.Millisecond
 
-// loop owns the engine; ctx ends the streams it starts. It never runs code of the user's and never waits for anything but its inbox and the time.
+// loop owns the engine; ctx ends the streams it starts. It runs no code of the user's but
+// Waiter.Proposed, and never waits for anything but its inbox and the time.
 func (n *Node) loop(ctx context.Context) {
 	defer close(n.done)
 	defer n.shut()
@@ -93,7 +94,12 @@ func (n *Node) do(ctx context.Context, w Work) {
 
 func (n *Node) answer(done []*Request) {
 	for _, r := range done {
-		r.done <- struct{}{} // has room for one
+		if r.waiter == nil {
+			r.done <- struct{}{} // has room for one
+			continue
+		}
+		r.waiter.Proposed(Result{r.At, r.Result}, r.Err)
+		n.release(r)
 	}
 }
 

@@ -20,6 +20,7 @@ type Request struct {
 
 	abandoned atomic.Bool // nobody waits any more
 	done      chan struct{}
+	waiter    Waiter // is told, instead of done; nil: nobody
 }
 
 // Propose passes a proposal; it comes back in Work.Done when its entry is applied, or when the outcome can no longer be

@@ -160,7 +160,8 @@ func (c *client) order(ctx context.Context, t wire.Type, o order) {
 		c.refuse(t, o.id, v)
 		return
 	}
-	cmd := &command{asker: c, order: o, kind: t, arrived: time.Now(), data: locktable.Encode(o.command)}
+	cmd := &command{asker: c, order: o, kind: t, arrived: time.Now()}
+	cmd.entry.Data = locktable.Encode(o.command)
 	cmd.order.command = nil
 	c.f.begin(ctx, cmd)
 	if v := c.f.accepts(cmd); v != nil {
@@ -171,8 +172,10 @@ func (c *client) order(ctx context.Context, t wire.Type, o order) {
 		c.f.finish(cmd, refusal(wire.Overloaded, patience, fmt.Sprintf("this connection has named %d sessions", c.f.o.Limits.Lives)))
 		return
 	}
-	c.f.routes.submit(ctx, cmd)
+	c.f.routes.submit(cmd)
 }
+
+func (c *client) front() *Front { return c.f }
 
 // answer implements asker. What the answer names is listened for before it is sent.
 func (c *client) answer(cmd *command, v *verdict) {
@@ -184,16 +187,8 @@ func (c *client) answer(cmd *command, v *verdict) {
 		c.hear(cmd, v)
 		m = &wire.Reply{ID: cmd.order.id, Index: v.index, Clock: v.clock, Outcome: v.outcome}
 	}
-	idle, err := c.enqueue(m, false)
+	c.send(m)
 	c.f.answered()
-	switch {
-	case err != nil:
-		c.f.o.Logger.Error("an answer does not fit a message", "type", m.Type().String(), "error", err)
-	case idle && cmd.last:
-		c.write()
-	case idle:
-		go c.run()
-	}
 }
 
 // hear begins, or ends, to listen for what an outcome names.

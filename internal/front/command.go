@@ -25,9 +25,8 @@ type command struct {
 	asker   asker
 	order   order
 	kind    wire.Type
-	data    []byte // as it will stand in the log
+	entry   tenure.Order // on its way into the log, on the leader
 	arrived time.Time
-	last    bool       // to be answered is all that is left to its goroutine
 	rests   time.Time  // it is not offered to the leader before
 	span    trace.Span // of the request; nil if there is none
 	batch   uint64     // of a Forward that it came by
@@ -36,9 +35,9 @@ type command struct {
 
 // asker is whoever a command came from.
 type asker interface {
-	// answer takes the verdict, once for every command. It does not block, but to write the answer of a command whose last act
-	// that is.
+	// answer takes the verdict, once for every command. It does not block.
 	answer(cmd *command, v *verdict)
+	front() *Front
 }
 
 // verdict is what became of a command: an outcome of the log, or a failure.
@@ -63,10 +62,11 @@ func (v *verdict) failure(id uint64) *wire.Failure {
 
 // accepts counts a command among what is pending, and says why if it is not to be passed on.
 func (f *Front) accepts(cmd *command) *verdict {
-	waiting := f.pending.Add(int64(len(cmd.data)))
+	waiting := f.pending.Add(int64(len(cmd.entry.Data)))
 	switch {
-	case len(cmd.data) > wire.CommandMax:
-		return refusal(wire.TooLarge, 0, fmt.Sprintf("the command has %d bytes, at most %d are allowed", len(cmd.data), wire.CommandMax))
+	case len(cmd.entry.Data) > wire.CommandMax:
+		text := fmt.Sprintf("the command has %d bytes, at most %d are allowed", len(cmd.entry.Data), wire.CommandMax)
+		return refusal(wire.TooLarge, 0, text)
 	case waiting > int64(f.o.Limits.PendingBytes):
 		return refusal(wire.Overloaded, patience, fmt.Sprintf("commands of %d bytes wait for an answer", waiting))
 	case cmd.order.grows && f.o.Grow != nil:
@@ -79,27 +79,41 @@ func (f *Front) accepts(cmd *command) *verdict {
 
 // finish gives a command its verdict.
 func (f *Front) finish(cmd *command, v *verdict) {
-	f.pending.Add(-int64(len(cmd.data)))
+	f.pending.Add(-int64(len(cmd.entry.Data)))
 	endSpan(cmd.span, v)
 	cmd.asker.answer(cmd, v)
 }
 
-// propose brings a command into the log, on the leader. A command of a client that was not taken since somebody else leads waits for
-// that one; one that another node sent here has been sent once, and is not sent on.
-func (f *Front) propose(ctx context.Context, cmd *command) {
-	r, err := f.o.Tenure.Propose(ctx, cmd.data)
-	_, own := cmd.asker.(*client)
-	cmd.last = true
-	switch {
-	case err == nil:
-		f.traceResult(ctx, cmd, r)
-		f.finish(cmd, f.decided(r))
-	case own && !errors.Is(err, raft.ErrUnknown) && leadsNot(err):
-		cmd.last = false
-		f.routes.again(cmd)
-	default:
-		f.finish(cmd, failed(err))
+// propose brings a command into the log, on the leader. It does not block.
+func (f *Front) propose(cmd *command) {
+	cmd.entry.Then = cmd
+	if err := f.o.Tenure.Submit(&cmd.entry); err != nil {
+		f.undecided(cmd, err)
 	}
+}
+
+// Decided tells that the command has come through the log, or is stuck in it.
+func (cmd *command) Decided() { cmd.asker.front().crew.settle(cmd) }
+
+// settle tells what became of a command that was proposed.
+func (f *Front) settle(ctx context.Context, cmd *command) {
+	r, err := cmd.entry.Result()
+	if err != nil {
+		f.undecided(cmd, err)
+		return
+	}
+	f.traceResult(ctx, cmd, r)
+	f.finish(cmd, f.decided(r))
+}
+
+// undecided deals with a command that the log did not decide. One of a client that was not taken since somebody else leads waits for
+// that one; one that another node sent here has been sent once, and is not sent on.
+func (f *Front) undecided(cmd *command, err error) {
+	if _, own := cmd.asker.(*client); own && !errors.Is(err, raft.ErrUnknown) && leadsNot(err) {
+		f.routes.again(cmd)
+		return
+	}
+	f.finish(cmd, failed(err))
 }
 
 // decided is the verdict of the log.

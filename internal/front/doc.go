@@ -33,6 +33,8 @@
 // # Concurrency
 //
 // All methods are safe for concurrent use. A connection has one goroutine that reads, and others only while there is something to
-// write, to read from the state or to propose. Locks are taken in this order: of the front, the audience, the routes, a link, a
-// stream; what hands KeepAlives on before those of the beats. None is held across I/O or a wait.
+// read from the state, or to write that its socket does not take at once. The goroutine that reads hands a command to the leader and
+// goes on; the crew, a few goroutines for all connections, gives those that were decided their answers and writes them, all that wait
+// for a connection at once, and never waits for a socket. Locks are taken in this order: of the front, the audience, the routes, a
+// link, a stream, the crew; what hands KeepAlives on before those of the beats. None is held across I/O or a wait.
 package front

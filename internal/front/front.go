@@ -25,6 +25,7 @@ type Front struct {
 	audience   *audience
 	routes     routes
 	beats      beats
+	crew       crew
 	fresh      freshness
 
 	wg       sync.WaitGroup // of everything that Run has started
@@ -60,6 +61,7 @@ func New(o Options) (*Front, error) {
 	f.nodeLimits.IdleTimeout, f.nodeLimits.QueueBytes = 0, max(o.Limits.QueueBytes, 16*wire.FrameMax)
 	f.routes.init(f)
 	f.beats.init(f)
+	f.crew.init(f)
 	f.fresh.began = time.Now().Add(-time.Nanosecond) // so that no later moment is zero
 	return f, nil
 }
@@ -74,12 +76,16 @@ func (f *Front) Run(ctx context.Context) error {
 	f.applied.Store(max(f.applied.Load(), uint64(f.o.State.AppliedIndex())))
 	f.wg.Go(func() { f.routes.run(ctx) })
 	f.wg.Go(func() { f.beats.run(ctx) })
+	for range f.crew.size() {
+		f.wg.Go(func() { f.crew.run(ctx) })
+	}
 	unlisten := context.AfterFunc(ctx, func() { _ = f.o.Listener.Close() }) // accept tells
 	err := f.accept(ctx)
 	unlisten()
 	_ = f.o.Listener.Close() // it may be closed
 	cancel()
 	f.stop()
+	f.crew.stop()
 	f.wg.Wait()
 	f.beats.stop()
 	return err
@@ -125,7 +131,7 @@ func rest(ctx context.Context, d time.Duration) bool {
 
 // take serves a connection, or refuses it.
 func (f *Front) take(ctx context.Context, c net.Conn) {
-	s := newStream(c, &f.o.Limits)
+	s := newStream(c, &f.crew, &f.o.Limits)
 	f.mu.Lock()
 	full := len(f.streams) >= f.o.Limits.Connections
 	if !full {

@@ -25,7 +25,7 @@ func (f *Front) welcome(ctx context.Context, s *stream) error {
 				return &parting{wire.Forbidden, err.Error()}
 			}
 		}
-		return f.servePeer(ctx, s, hello)
+		return f.servePeer(s, hello)
 	}
 	return &parting{wire.Unsupported, fmt.Sprintf("a node knows no role %d", hello.Role)}
 }

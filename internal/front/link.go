@@ -52,7 +52,7 @@ func (f *Front) dialLink(ctx context.Context, leader raft.PeerID) (*link, error)
 	if err != nil {
 		return nil, err
 	}
-	l := &link{stream: newStream(c, &f.nodeLimits), f: f, peer: leader, sent: make(map[uint64]*forward)}
+	l := &link{stream: newStream(c, &f.crew, &f.nodeLimits), f: f, peer: leader, sent: make(map[uint64]*forward)}
 	l.fill, l.greedy = l.frame, true
 	l.unctx = context.AfterFunc(ctx, l.drop)
 	if err := l.greet(); err != nil {
@@ -114,7 +114,7 @@ func (l *link) frame(b []byte) []byte {
 	defer l.mu.Unlock()
 	n, size := 0, 0
 	for n < len(l.queue) && n < wire.ForwardMax && size < forwardBytes {
-		size += len(l.queue[n].data)
+		size += len(l.queue[n].entry.Data)
 		n++
 	}
 	if n == 0 {
@@ -128,7 +128,7 @@ func (l *link) frame(b []byte) []byte {
 	}
 	m := &wire.Forward{Commands: make([]wire.Command, n)}
 	for i, cmd := range batch.commands {
-		m.Commands[i] = wire.Command{Trace: cmd.order.trace, Data: cmd.data}
+		m.Commands[i] = wire.Command{Trace: cmd.order.trace, Data: cmd.entry.Data}
 	}
 	l.last++
 	m.Batch = l.last

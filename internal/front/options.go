@@ -34,7 +34,7 @@ type Raft interface {
 
 // Tenure is what this node does while it leads. It may call [Front.Answers] from any goroutine.
 type Tenure interface {
-	Propose(ctx context.Context, data []byte) (tenure.Result, error)
+	Submit(o *tenure.Order) error
 	KeepAlive(kas []session.KeepAlive)
 	Disconnected(lives []session.Life)
 	// Clock returns the cluster time as the leader counts it; leads is false on all other nodes.

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -26,7 +25,7 @@ type result struct {
 }
 
 // servePeer serves another node until its connection is over.
-func (f *Front) servePeer(ctx context.Context, s *stream, hello *wire.Hello) error {
+func (f *Front) servePeer(s *stream, hello *wire.Hello) error {
 	s.limits = &f.nodeLimits
 	p := &peer{stream: s, f: f}
 	s.fill = p.frames
@@ -47,7 +46,7 @@ func (f *Front) servePeer(ctx context.Context, s *stream, hello *wire.Hello) err
 	for err == nil {
 		var m wire.Message
 		if m, err = s.read(); err == nil {
-			err = p.handle(ctx, m)
+			err = p.handle(m)
 		}
 	}
 	return p.wrong(err)
@@ -62,14 +61,14 @@ func (p *peer) wrong(err error) error {
 	return err
 }
 
-func (p *peer) handle(ctx context.Context, m wire.Message) error {
+func (p *peer) handle(m wire.Message) error {
 	switch m := m.(type) {
 	case *wire.Digest:
 		p.f.beats.relay(p, m)
 	case *wire.Disconnected:
 		p.f.beats.relayParted(m)
 	case *wire.Forward:
-		p.forward(ctx, m)
+		p.forward(m)
 	case *wire.Goodbye:
 		return errGoodbye
 	case *wire.Hello:
@@ -82,12 +81,10 @@ func (p *peer) handle(ctx context.Context, m wire.Message) error {
 }
 
 // forward proposes the commands of a batch, those that may enter the log.
-func (p *peer) forward(ctx context.Context, m *wire.Forward) {
+func (p *peer) forward(m *wire.Forward) {
 	for i := range m.Commands {
-		cmd := &command{
-			asker: p, data: m.Commands[i].Data, arrived: time.Now(), batch: m.Batch, place: uint64(i),
-			order: order{trace: m.Commands[i].Trace},
-		}
+		cmd := &command{asker: p, arrived: time.Now(), batch: m.Batch, place: uint64(i), order: order{trace: m.Commands[i].Trace}}
+		cmd.entry.Data = m.Commands[i].Data
 		p.f.busy.Add(1)
 		v := p.check(cmd)
 		if v == nil && p.f.draining.Load() {
@@ -100,13 +97,13 @@ func (p *peer) forward(ctx context.Context, m *wire.Forward) {
 			p.f.finish(cmd, v)
 			continue
 		}
-		p.f.wg.Go(func() { p.f.propose(ctx, cmd) })
+		p.f.propose(cmd)
 	}
 }
 
 // check decodes a command before it may enter the log: bytes that no state machine can read would stop every node.
 func (p *peer) check(cmd *command) *verdict {
-	decoded, err := locktable.Decode(cmd.data)
+	decoded, err := locktable.Decode(cmd.entry.Data)
 	if err != nil {
 		return refusal(wire.Malformed, 0, err.Error())
 	}
@@ -116,6 +113,8 @@ func (p *peer) check(cmd *command) *verdict {
 	}
 	return nil
 }
+
+func (p *peer) front() *Front { return p.f }
 
 // answer implements asker.
 func (p *peer) answer(cmd *command, v *verdict) {

@@ -48,11 +48,15 @@ func (r *routes) lead(leader raft.PeerID) {
 }
 
 // submit passes a command of a client on. It does not block.
-func (r *routes) submit(ctx context.Context, cmd *command) {
+func (r *routes) submit(cmd *command) {
 	r.mu.Lock()
-	taken := !r.stopped && r.dispatch(ctx, cmd)
+	own := !r.stopped && r.leads()
+	taken := !own && !r.stopped && r.forward(cmd)
 	r.mu.Unlock()
-	if !taken {
+	switch {
+	case own:
+		r.f.propose(cmd)
+	case !taken:
 		r.wait(cmd)
 	}
 }
@@ -77,23 +81,17 @@ func (r *routes) wait(cmd *command) {
 	signal(r.kick)
 }
 
-// dispatch passes a command on if there is a way; the caller holds mu.
-func (r *routes) dispatch(ctx context.Context, cmd *command) bool {
-	switch {
-	case r.leader == r.f.o.Peer:
-		r.f.wg.Go(func() { r.f.propose(ctx, cmd) })
-		return true
-	case r.to != nil:
-		return r.to.take(cmd)
-	}
-	return false
-}
+// leads reports whether this node does; the caller holds mu.
+func (r *routes) leads() bool { return r.leader == r.f.o.Peer }
+
+// forward passes a command on to another node if that leads and is reached; the caller holds mu.
+func (r *routes) forward(cmd *command) bool { return r.to != nil && r.to.take(cmd) }
 
 // way returns how the leader is reached: directly, or over a link, or not at all.
 func (r *routes) way() (self bool, l *link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.leader == r.f.o.Peer, r.to
+	return r.leads(), r.to
 }
 
 // run keeps a link to the leader, and passes on what waits, until ctx ends.
@@ -108,7 +106,10 @@ func (r *routes) run(ctx context.Context) {
 		case <-r.kick:
 		case <-timer.C:
 		}
-		late, left := r.turn(ctx)
+		late, own, left := r.turn(ctx)
+		for _, cmd := range own {
+			r.f.propose(cmd)
+		}
 		for _, cmd := range late {
 			r.f.finish(cmd, refusal(wire.NoLeader, leaderless, "no leader within "+leaderWait.String()))
 		}
@@ -119,8 +120,9 @@ func (r *routes) run(ctx context.Context) {
 	}
 }
 
-// turn passes on what waits, in its order. It returns what has waited too long, and whether more is left.
-func (r *routes) turn(ctx context.Context) (late []*command, left bool) {
+// turn passes on what waits, in its order. It returns what has waited too long, what this node is to propose, and whether more is
+// left.
+func (r *routes) turn(ctx context.Context) (late, own []*command, left bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.chase(ctx)
@@ -131,11 +133,15 @@ func (r *routes) turn(ctx context.Context) (late []*command, left bool) {
 		switch {
 		case now.Sub(cmd.arrived) >= leaderWait:
 			late = append(late, cmd)
-		case now.Before(cmd.rests) || !r.dispatch(ctx, cmd):
+		case now.Before(cmd.rests):
+			r.waiting = append(r.waiting, cmd)
+		case r.leads():
+			own = append(own, cmd)
+		case !r.forward(cmd):
 			r.waiting = append(r.waiting, cmd)
 		}
 	}
-	return late, len(r.waiting) > 0
+	return late, own, len(r.waiting) > 0
 }
 
 // chase begins to connect to the leader, if it is another node and nobody does.

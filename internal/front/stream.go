@@ -33,12 +33,15 @@ type parting struct {
 
 func (p *parting) Error() string { return p.code.String() + ": " + p.text }
 
-// stream is a connection with its queues. One goroutine reads. Another one writes, and exists only while there is something to be
-// written: an idle connection costs one goroutine and a small buffer. What was queued is written together.
+// stream is a connection with its queues. One goroutine reads. What was queued is written together, by the crew; where that would
+// block, by a goroutine that exists only while there is something to be written: an idle connection costs one goroutine and a small
+// buffer.
 //
 // Urgent frames overtake bulk, and no others: among themselves both keep their order.
 type stream struct {
 	net    net.Conn
+	crew   *crew   // writes what it can
+	prompt *prompt // nil: to write may block
 	in     *wire.Reader
 	source source
 	limits *Limits
@@ -64,8 +67,8 @@ type stream struct {
 	done         chan struct{} // closed with closed
 }
 
-func newStream(c net.Conn, limits *Limits) *stream {
-	s := &stream{net: c, limits: limits, done: make(chan struct{})}
+func newStream(c net.Conn, crew *crew, limits *Limits) *stream {
+	s := &stream{net: c, crew: crew, prompt: newPrompt(c), limits: limits, done: make(chan struct{})}
 	s.source.s, s.run = s, s.write
 	s.in = wire.NewReader(&s.source, wire.HelloMax)
 	return s
@@ -90,32 +93,22 @@ func giveBuffer(b []byte) {
 
 // push queues a message. An error means that it cannot be written as it is; that the connection is closed is none.
 func (s *stream) push(m wire.Message, urgent bool) error {
-	idle, err := s.enqueue(m, urgent)
-	if idle {
-		go s.run()
-	}
-	return err
-}
-
-// enqueue queues a message, and reports whether its caller is to see that write is called.
-func (s *stream) enqueue(m wire.Message, urgent bool) (idle bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.leaving || s.closed {
-		return false, nil
+		return nil
 	}
 	q := s.queue(urgent)
 	b, err := wire.Append(*q, m)
 	if err != nil {
-		return false, err
+		return err
 	}
 	*q = b
 	if len(s.urgent)+len(s.bulk) > s.limits.QueueBytes {
 		s.overflow()
 	}
-	idle = !s.writing
-	s.writing = true
-	return idle, nil
+	s.start()
+	return nil
 }
 
 // pushFrames queues frames that were encoded before, as they go to many.
@@ -226,7 +219,7 @@ func (s *stream) overflow() {
 func (s *stream) start() {
 	if !s.writing {
 		s.writing = true
-		go s.run()
+		s.crew.write(s)
 	}
 }
 
@@ -237,21 +230,46 @@ func (s *stream) makeRoom() {
 	}
 }
 
+// attend writes as much as the socket takes at once. When it takes no more, or there is no end to it, a goroutine does the rest.
+func (s *stream) attend() {
+	const pieces = 4
+	if s.prompt == nil {
+		go s.run()
+		return
+	}
+	var piece []byte
+	for range pieces {
+		if piece = s.advance(piece); len(piece) == 0 {
+			return
+		}
+		n, err := s.prompt.write(piece)
+		if err != nil {
+			s.giveUp(err)
+			return
+		}
+		if n < len(piece) {
+			go s.writeRest(piece[n:])
+			return
+		}
+	}
+	go s.run()
+}
+
+// writeRest goes on where attend has stopped.
+func (s *stream) writeRest(piece []byte) {
+	if _, err := s.net.Write(piece); err != nil {
+		s.giveUp(err)
+		return
+	}
+	s.write()
+}
+
 // write writes until nothing is left.
 func (s *stream) write() {
 	var piece []byte
 	for {
-		var deadline time.Time
-		var last bool
-		piece, deadline, last = s.next(piece)
-		if last {
-			s.finish()
-		}
-		if len(piece) == 0 {
+		if piece = s.advance(piece); len(piece) == 0 {
 			return
-		}
-		if !deadline.IsZero() {
-			_ = s.net.SetWriteDeadline(deadline) // of a closed connection: the write tells
 		}
 		if _, err := s.net.Write(piece); err != nil {
 			s.giveUp(err)
@@ -260,8 +278,20 @@ func (s *stream) write() {
 	}
 }
 
-// next returns what is to be written now, and the deadline to set for that if there is need to; or nothing, and whether nothing will
-// follow. It takes back the piece that was written before.
+// advance returns what is to be written now, or nothing. It takes back the piece that was written before.
+func (s *stream) advance(written []byte) []byte {
+	piece, deadline, last := s.next(written)
+	if last {
+		s.finish()
+	}
+	if !deadline.IsZero() {
+		_ = s.net.SetWriteDeadline(deadline) // of a closed connection: the write tells
+	}
+	return piece
+}
+
+// next is advance with s locked. It returns also the deadline to set for the piece if there is need to, or, without one, whether
+// nothing will follow.
 func (s *stream) next(written []byte) (piece []byte, deadline time.Time, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

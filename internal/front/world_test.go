@@ -46,6 +46,7 @@ type node struct {
 	w     *world
 	place int
 	front *front.Front
+	life  context.Context
 	end   func() error
 
 	tableMu sync.RWMutex
@@ -96,6 +97,7 @@ func (w *world) newNode(i int, with []func(*front.Options)) *node {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	n.life = ctx
 	ended := make(chan error, 1)
 	go func() { ended <- n.front.Run(ctx) }()
 	n.end = sync.OnceValue(func() error { cancel(); return <-ended })
@@ -272,29 +274,33 @@ func (n *node) Clock() (time.Duration, bool) { return n.w.clock(), n.leads() }
 
 func (n *node) grow() error { return get(n.w, func() error { return n.full }) }
 
-func (n *node) Propose(ctx context.Context, data []byte) (tenure.Result, error) {
+func (n *node) Submit(o *tenure.Order) error {
 	if !n.leads() {
-		return tenure.Result{}, &raft.NotLeaderError{}
+		return &raft.NotLeaderError{}
 	}
-	n.w.set(func() { n.data = append(n.data, data) })
+	n.w.set(func() { n.data = append(n.data, o.Data) })
+	o.Stamped = time.Now()
+	go func() { o.Proposed(n.commit(o.Data)) }()
+	return nil
+}
+
+// commit brings a command through the log, as long as the node lives.
+func (n *node) commit(data []byte) (raft.Result, error) {
 	if err := get(n.w, func() error { return n.refuse }); err != nil {
-		return tenure.Result{}, err
+		return raft.Result{}, err
 	}
-	if err := n.w.await(ctx, func() bool { return !n.stuck }); err != nil {
-		return tenure.Result{}, fmt.Errorf("%w: %w", raft.ErrUnknown, err)
+	if err := n.w.await(n.life, func() bool { return !n.stuck }); err != nil {
+		return raft.Result{}, fmt.Errorf("%w: %w", raft.ErrUnknown, err)
 	}
 	proposed := time.Now()
 	index := n.w.propose(data)
-	if err := n.Wait(ctx, index); err != nil {
-		return tenure.Result{}, fmt.Errorf("%w: %w", raft.ErrUnknown, err)
+	if err := n.Wait(n.life, index); err != nil {
+		return raft.Result{}, fmt.Errorf("%w: %w", raft.ErrUnknown, err)
 	}
 	n.tableMu.RLock()
 	defer n.tableMu.RUnlock()
-	return tenure.Result{
-		Outcome:  &replica.Outcome{Reply: n.replies[index], Began: proposed, Ended: time.Now()},
-		At:       raft.Position{Index: index, Term: 1},
-		Proposed: proposed,
-	}, nil
+	outcome := &replica.Outcome{Reply: n.replies[index], Began: proposed, Ended: time.Now()}
+	return raft.Result{At: raft.Position{Index: index, Term: 1}, Value: outcome}, nil
 }
 
 // KeepAlive answers as a Keeper does that has its quorum round at once.

@@ -128,6 +128,27 @@ func (w *world) Propose(ctx context.Context, p raft.Proposal) (raft.Result, erro
 	return raft.Result{At: at, Value: outcome}, nil
 }
 
+func (w *world) Submit(p raft.Proposal, to raft.Waiter) error {
+	go func() { to.Proposed(w.Propose(w.t.Context(), p)) }()
+	return nil
+}
+
+// decided waits for an order.
+type decided chan struct{}
+
+func (d decided) Decided() { close(d) }
+
+// propose submits a command and waits for what becomes of it.
+func propose(t *tenure.Tenure, data []byte) (tenure.Result, error) {
+	told := make(decided)
+	o := &tenure.Order{Data: data, Then: told}
+	if err := t.Submit(o); err != nil {
+		return tenure.Result{}, err
+	}
+	<-told
+	return o.Result()
+}
+
 func (w *world) Read(ctx context.Context) (raft.Index, error) {
 	w.mu.Lock()
 	w.reads++
@@ -180,7 +201,7 @@ func (w *world) open(n uint64, grace time.Duration) session.Life {
 	w.t.Helper()
 	var id session.ID
 	binary.BigEndian.PutUint64(id[:], n)
-	res, err := w.tenure.Propose(w.t.Context(), locktable.Encode(&locktable.Open{ID: id, TTL: ttl, Grace: grace}))
+	res, err := propose(w.tenure, locktable.Encode(&locktable.Open{ID: id, TTL: ttl, Grace: grace}))
 	if err != nil || res.Outcome.Reply.Code != locktable.OK {
 		w.t.Fatalf("open: %+v, %v", res, err)
 	}

@@ -101,6 +101,7 @@ func (l *leadership) do(ctx context.Context, d Decision) {
 	if d.Began {
 		l.o.Logger.Info("serving as leader", "term", l.reign.term, "sessions", d.Sessions)
 		l.o.Events.began(l.reign.term, d.Sessions)
+		l.begin()
 	}
 	if d.Late > 0 {
 		l.o.Logger.Warn("the leader's loop was late; sessions are given the time", "term", l.reign.term, "by", d.Late)

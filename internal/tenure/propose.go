@@ -18,44 +18,82 @@ type Result struct {
 	Proposed time.Time // when it was stamped
 }
 
-// Propose stamps a command with cluster time, in place, and returns when it is applied here, or when ctx ends. A node that has
-// just been elected first waits for its own first entry. Errors that wrap raft.ErrUnknown leave open whether the command takes
-// effect; all others mean that it does not: *raft.NotLeaderError, those of raft.Node.Propose, and the cause of ctx.
-func (t *Tenure) Propose(ctx context.Context, data []byte) (Result, error) {
+// Order is a command on its way through a Tenure. Who makes it sets Data and Then and submits it; behind Then it may be submitted
+// once more.
+type Order struct {
+	Data []byte // the encoded command
+	// Then is told that Result can be called. The loop of Raft tells it, so Decided must not block.
+	Then interface{ Decided() }
+	// Stamped is when Submit has stamped it.
+	Stamped time.Time
+
+	tenure *Tenure // nil: somebody else has taken it
+	done   raft.Result
+	err    error
+}
+
+var _ raft.Waiter = (*Order)(nil)
+
+// Submit stamps a command with cluster time, in place, and proposes it; o.Then is told when it is applied here, or when that is not to
+// be expected any more. A node that has just been elected first waits for its own first entry. Submit does not block. After an error
+// o.Then is told nothing, and the command has no effect: *raft.NotLeaderError, and those of raft.Node.Submit.
+func (t *Tenure) Submit(o *Order) error {
+	o.tenure = t
 	t.mu.Lock()
 	r := t.reign
-	for r == nil || !r.Serving() {
+	switch {
+	case r == nil:
 		leader := t.leader
 		t.mu.Unlock()
-		if r == nil {
-			return Result{}, &raft.NotLeaderError{Leader: leader}
-		}
-		select {
-		case <-r.ready:
-		case <-ctx.Done():
-			return Result{}, context.Cause(ctx)
-		}
-		t.mu.Lock()
-		r = t.reign
+		return &raft.NotLeaderError{Leader: leader}
+	case !r.Serving():
+		t.early = append(t.early, o)
+		t.mu.Unlock()
+		return nil
 	}
-	proposed := time.Now()
-	stamp := r.Stamp(proposed.Sub(t.start))
+	o.Stamped = time.Now()
+	stamp := r.Stamp(o.Stamped.Sub(t.start))
 	t.mu.Unlock()
+	locktable.SetStamp(o.Data, stamp)
+	return t.o.Raft.Submit(raft.Proposal{Term: r.term, Data: o.Data}, o)
+}
 
-	locktable.SetStamp(data, stamp)
-	done, err := t.o.Raft.Propose(ctx, raft.Proposal{Term: r.term, Data: data})
+// Proposed implements raft.Waiter.
+func (o *Order) Proposed(done raft.Result, err error) {
+	o.done, o.err = done, err
+	o.Then.Decided()
+}
+
+// Result tells, once, what became of a command that was decided. Errors that wrap raft.ErrUnknown leave open whether it takes effect;
+// all others mean that it does not: *raft.NotLeaderError, and those of raft.Node.Propose.
+func (o *Order) Result() (Result, error) {
 	switch {
-	case errors.Is(err, raft.ErrTermOver):
-		return Result{}, &raft.NotLeaderError{Leader: t.led()}
-	case err != nil:
-		return Result{}, err
+	case errors.Is(o.err, raft.ErrTermOver) && o.tenure != nil:
+		return Result{}, &raft.NotLeaderError{Leader: o.tenure.led()}
+	case o.err != nil:
+		return Result{}, o.err
 	}
-	outcome, ok := done.Value.(*replica.Outcome)
+	outcome, ok := o.done.Value.(*replica.Outcome)
 	if !ok {
-		return Result{}, fmt.Errorf("%w: entry %d has been applied without a result", raft.ErrUnknown, done.At.Index)
+		return Result{}, fmt.Errorf("%w: entry %d has been applied without a result", raft.ErrUnknown, o.done.At.Index)
 	}
-	t.o.Events.command(outcome.Began.Sub(proposed), outcome.Ended.Sub(outcome.Began))
-	return Result{Outcome: outcome, At: done.At, Proposed: proposed}, nil
+	if o.tenure != nil {
+		o.tenure.o.Events.command(outcome.Began.Sub(o.Stamped), outcome.Ended.Sub(outcome.Began))
+	}
+	return Result{Outcome: outcome, At: o.done.At, Proposed: o.Stamped}, nil
+}
+
+// begin submits what came before the node served.
+func (t *Tenure) begin() {
+	t.mu.Lock()
+	early := t.early
+	t.early = nil
+	t.mu.Unlock()
+	for _, o := range early {
+		if err := t.Submit(o); err != nil {
+			o.Proposed(raft.Result{}, err)
+		}
+	}
 }
 
 // led returns the leader, if another node is known to be it.

@@ -15,8 +15,7 @@ import (
 type Reign struct {
 	term   raft.Term
 	keeper *session.Keeper
-	ready  chan struct{} // closed when it serves, or when it is over before that
-	served bool          // its own first entry is applied
+	served bool // its own first entry is applied
 	over   bool
 
 	turned  time.Duration             // when the last turn was taken
@@ -31,7 +30,7 @@ type Reign struct {
 func NewReign(term raft.Term, now time.Duration) *Reign {
 	return &Reign{
 		term: term, keeper: session.NewKeeper(uint64(term), now), turned: now,
-		ready: make(chan struct{}), asked: make(map[session.Life]struct{}),
+		asked: make(map[session.Life]struct{}),
 	}
 }
 
@@ -47,16 +46,12 @@ func (r *Reign) Stamp(now time.Duration) time.Duration { return r.keeper.Stamp(n
 // End ends it.
 func (r *Reign) End() {
 	r.over = true
-	if !r.served {
-		close(r.ready)
-	}
 }
 
 // serve starts the Keeper with the state at an entry of its own term.
 func (r *Reign) serve(now time.Duration, table *locktable.Table) {
 	r.keeper.Start(now, table.Clock(), table.Lives())
 	r.served = true
-	close(r.ready)
 }
 
 // Applied passes on to the Keeper what an entry did to the sessions.

@@ -15,6 +15,7 @@ import (
 // Raft is a raft.Node.
 type Raft interface {
 	Propose(ctx context.Context, p raft.Proposal) (raft.Result, error)
+	Submit(p raft.Proposal, w raft.Waiter) error
 	Read(ctx context.Context) (raft.Index, error)
 	Status(ctx context.Context) (raft.Status, raft.Index, error)
 	Transfer(ctx context.Context, to raft.PeerID) error
@@ -45,6 +46,7 @@ type Tenure struct {
 
 	mu      sync.Mutex // guards the fields below and what is in a Reign
 	reign   *Reign     // nil while the node does not lead
+	early   []*Order   // came before it serves
 	leader  raft.PeerID
 	applied raft.Position // the last entry applied here
 }
@@ -62,6 +64,13 @@ func (t *Tenure) now() time.Duration { return time.Since(t.start) }
 
 // Standing tells what the node is in its term. Calls come one after another.
 func (t *Tenure) Standing(s raft.Standing) {
+	for _, o := range t.stand(s) {
+		o.Proposed(raft.Result{}, &raft.NotLeaderError{Leader: s.Leader})
+	}
+}
+
+// stand returns the orders that waited for a reign which is over.
+func (t *Tenure) stand(s raft.Standing) (early []*Order) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.leader = s.Leader
@@ -69,11 +78,13 @@ func (t *Tenure) Standing(s raft.Standing) {
 	if t.reign != nil && (!leads || t.reign.term != s.Term) {
 		t.reign.End()
 		t.reign = nil
+		early, t.early = t.early, nil
 	}
 	if leads && t.reign == nil {
 		t.reign = NewReign(s.Term, t.now())
 	}
 	signal(t.wake)
+	return early
 }
 
 // Applied tells that an entry was applied. The caller holds the lock of the table.

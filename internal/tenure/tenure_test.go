@@ -26,7 +26,7 @@ func TestNewLeaderServesNothingBeforeItsFirstEntryIsApplied(t *testing.T) {
 		w.tenure.KeepAlive([]session.KeepAlive{{Life: life, Number: 1}})
 		proposed := make(chan error, 1)
 		go func() {
-			_, err := w.tenure.Propose(t.Context(), locktable.Encode(&locktable.Close{Session: session.Life{Index: 99}}))
+			_, err := propose(w.tenure, locktable.Encode(&locktable.Close{Session: session.Life{Index: 99}}))
 			proposed <- err
 		}()
 		w.apply(1, locktable.Encode(&locktable.Close{Session: session.Life{Index: 98}})) // of the term before
@@ -160,7 +160,7 @@ func TestWhatAStaleTermDecidedIsRefused(t *testing.T) {
 		if !w.alive(life) {
 			t.Fatal("the Keeper of term 1 has ended a session in term 3")
 		}
-		_, err := w.tenure.Propose(t.Context(), locktable.Encode(&locktable.Close{Session: life}))
+		_, err := propose(w.tenure, locktable.Encode(&locktable.Close{Session: life}))
 		if notLeader := new(raft.NotLeaderError); !errors.As(err, &notLeader) {
 			t.Errorf("a command stamped in term 1 got %v in term 3, want a NotLeaderError", err)
 		}
@@ -189,7 +189,7 @@ func TestDeposedLeaderDecidesNothing(t *testing.T) {
 			t.Errorf("a follower answered %+v", answers)
 		}
 		var notLeader *raft.NotLeaderError
-		if _, err := w.tenure.Propose(t.Context(), locktable.Encode(&locktable.Close{Session: life})); !errors.As(err, &notLeader) {
+		if _, err := propose(w.tenure, locktable.Encode(&locktable.Close{Session: life})); !errors.As(err, &notLeader) {
 			t.Errorf("Propose on a follower: %v, want a NotLeaderError", err)
 		}
 		if _, leads := w.tenure.Clock(); leads {
@@ -310,14 +310,14 @@ func TestTicksGoOnWithWhatIsLeft(t *testing.T) {
 		const holds = 5000
 		for n := range uint64(holds) {
 			name := string([]byte{'a' + byte(n%26), 'a' + byte(n/26%26), 'a' + byte(n/676)})
-			_, err := w.tenure.Propose(t.Context(), locktable.Encode(&locktable.Acquire{
+			_, err := propose(w.tenure, locktable.Encode(&locktable.Acquire{
 				Request: locktable.Request{Session: life, Seq: n + 1, Acked: n}, Names: []string{name}, Mode: locktable.Exclusive,
 			}))
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := w.tenure.Propose(t.Context(), locktable.Encode(&locktable.Close{Session: life})); err != nil {
+		if _, err := propose(w.tenure, locktable.Encode(&locktable.Close{Session: life})); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * session.TurnMax)
@@ -356,15 +356,24 @@ func TestAnswersCarryTheLeadersClock(t *testing.T) {
 	})
 }
 
-func TestProposeStopsWaitingWithItsContext(t *testing.T) {
+// What waits for the leader's first entry when its leadership ends was not proposed, and is said not to have been.
+func TestWhatWaitsIsRefusedWhenLeadershipEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.elect(1)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err := w.tenure.Propose(ctx, locktable.Encode(&locktable.Close{Session: session.Life{Index: 1}}))
-		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, raft.ErrUnknown) {
-			t.Errorf("got %v, want the end of the context, and that nothing was proposed", err)
+		refused := make(chan error, 1)
+		go func() {
+			_, err := propose(w.tenure, locktable.Encode(&locktable.Close{Session: session.Life{Index: 1}}))
+			refused <- err
+		}()
+		synctest.Wait()
+		if len(refused) > 0 {
+			t.Fatalf("a command was decided before the first entry was applied: %v", <-refused)
+		}
+		w.depose(2)
+		var other *raft.NotLeaderError
+		if err := <-refused; !errors.As(err, &other) || errors.Is(err, raft.ErrUnknown) {
+			t.Errorf("got %v, want that the node does not lead, and that nothing was proposed", err)
 		}
 		if n := get(w, func() int { return len(w.asked) }); n != 0 {
 			t.Errorf("%d commands were proposed", n)
@@ -378,7 +387,10 @@ type instant struct {
 	result raft.Result
 }
 
-func (i instant) Propose(context.Context, raft.Proposal) (raft.Result, error) { return i.result, nil }
+func (i instant) Submit(_ raft.Proposal, w raft.Waiter) error {
+	w.Proposed(i.result, nil)
+	return nil
+}
 
 func leadingInstantly(tb testing.TB) *tenure.Tenure {
 	w := &world{table: locktable.NewTable()}
@@ -396,34 +408,41 @@ func leadingInstantly(tb testing.TB) *tenure.Tenure {
 	w.tenure = tn
 	tn.Standing(raft.Standing{Role: raft.Leader, Term: 1})
 	w.apply(1, nil)
-	if _, err := tn.Propose(tb.Context(), locktable.Encode(&locktable.Tick{})); err != nil { // waits until it serves
+	if _, err := propose(tn, locktable.Encode(&locktable.Tick{})); err != nil { // waits until it serves
 		tb.Fatal(err)
 	}
 	return tn
 }
 
-func TestProposeAllocatesNothing(t *testing.T) {
+// count counts orders that were decided.
+type count struct{ n int }
+
+func (c *count) Decided() { c.n++ }
+
+func TestSubmitAllocatesNothing(t *testing.T) {
 	tn := leadingInstantly(t)
-	data := locktable.Encode(&locktable.Tick{})
-	ctx := t.Context()
+	told := &count{}
+	o := &tenure.Order{Data: locktable.Encode(&locktable.Tick{}), Then: told}
 	allocs := testing.AllocsPerRun(100, func() {
-		if _, err := tn.Propose(ctx, data); err != nil {
+		if err := tn.Submit(o); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := o.Result(); err != nil {
 			t.Fatal(err)
 		}
 	})
-	if allocs > 0 {
-		t.Errorf("Propose allocates %v times, want none of its own", allocs)
+	if allocs > 0 || told.n == 0 {
+		t.Errorf("an order allocates %v times, want none; %d were decided", allocs, told.n)
 	}
 }
 
-func BenchmarkPropose(b *testing.B) {
+func BenchmarkSubmit(b *testing.B) {
 	tn := leadingInstantly(b)
-	ctx := b.Context()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
-		data := locktable.Encode(&locktable.Tick{})
+		o := &tenure.Order{Data: locktable.Encode(&locktable.Tick{}), Then: &count{}}
 		for pb.Next() {
-			if _, err := tn.Propose(ctx, data); err != nil {
+			if err := tn.Submit(o); err != nil {
 				b.Error(err)
 			}
 		}
