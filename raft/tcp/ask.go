@@ -73,11 +73,11 @@ func exchange(k *link, question []byte) ([]byte, error) {
 		return nil, unexpected(err)
 	}
 	body := append([]byte(nil), f.body...)
-	switch f.kind {
-	case frameAnswer:
-		return body, nil
-	case frameDeclined:
+	if f.kind == frameDeclined {
 		return nil, &DeclinedError{Reason: string(body)}
+	}
+	if f.kind == frameAnswer {
+		return body, nil
 	}
 	return nil, fmt.Errorf("%w: type %d for an answer", errFrame, f.kind)
 }

@@ -146,10 +146,10 @@ func (t *Transport) meet(ctx context.Context, k *link) (*inbound, hello, error) 
 	}
 	if err != nil && refusal == nil {
 		t.leave(c)
-		switch h.purpose {
-		case forSnapshot:
+		if h.purpose == forSnapshot {
 			<-t.streams
-		case forAsk:
+		}
+		if h.purpose == forAsk {
 			<-t.asks
 		}
 	}
