@@ -1,8 +1,10 @@
 package endurance
 
 import (
+	"fmt"
 	"testing"
 
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/testcluster"
 	"github.com/lockd/lockd/internal/testdisk"
 )
@@ -41,4 +43,7 @@ func TestDiskPowerCutOfAll(t *testing.T) {
 	stop()
 	l.check(t.Context(), t, reader)
 	t.Logf("%d power cuts of all nodes, %d grants acknowledged", n, l.grants)
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: "endurance", Layer: "disk", Runs: int64(n), Operations: int64(l.grants), Command: fmt.Sprintf("make endurance CUTS=%d", n),
+	}, map[string]int64{"power cut of all nodes": int64(n)})...)
 }

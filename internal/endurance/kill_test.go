@@ -1,10 +1,12 @@
 package endurance
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
 
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/testcluster"
 )
 
@@ -49,4 +51,7 @@ func TestKillAll(t *testing.T) {
 	stop()
 	l.check(t.Context(), t, reader)
 	t.Logf("%d kills of all nodes, %d grants acknowledged", n, l.grants)
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: "endurance", Layer: "process", Runs: int64(n), Operations: int64(l.grants), Command: fmt.Sprintf("make endurance KILLS=%d", n),
+	}, map[string]int64{"kill of all nodes": int64(n)})...)
 }
