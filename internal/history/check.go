@@ -108,6 +108,23 @@ func Check(h *History, audits []*Audit, o Options) (*Verdict, error) {
 	log := agree(audits, r)
 	r.Entries = int64(len(log))
 	count(h, r)
+	t := gather(h.Frames)
+	if w := replay(log, t, r); w != nil {
+		w.answers()
+		w.granted(h.Operations)
+		w.sessions()
+		w.realTime()
+		w.expiry(o)
+	}
+	tokens(claimsOf(h.Operations), r)
+	tokens(claimsIn(t), r)
+	outcomes(t, r)
+	order(t, r)
+	validity(h, t, o.Skewed, r)
+	fencing(h.Operations, o.Unfenced, r)
+	if err := search(h, o, r); err != nil {
+		return nil, err
+	}
 	enough(o, r)
 	return &r.Verdict, nil
 }

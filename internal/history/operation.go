@@ -16,7 +16,7 @@ const (
 	Acquire  Kind = "acquire"   // a lock, a lease, slots, several names, a leadership
 	Release  Kind = "release"   // what Token names
 	Renew    Kind = "renew"     // a lease
-	HandOn   Kind = "hand-on"   // a lease: Token before, Token after in the end
+	HandOn   Kind = "hand-on"   // a lease: Before is its token, Token the new one in the end
 	SetValue Kind = "set-value" // an election's leader proclaims
 	Query    Kind = "query"     // who holds it
 	Held     Kind = "held"      // the process believes, at Call, that it holds Token until Until; see [Recorder.Note]
@@ -55,6 +55,8 @@ type Operation struct {
 	Limit int      `json:"limit,omitempty"` // of a Slot lock
 	Lease bool     `json:"lease,omitempty"` // it does not live with the session
 	Try   bool     `json:"try,omitempty"`   // of an Acquire: it does not wait
+	// Reentrant: of an Acquire that may enter a hold of its own once more, which has then the same token.
+	Reentrant bool `json:"reentrant,omitempty"`
 
 	Call   int64 `json:"-"` // when it began
 	Return int64 `json:"-"` // when it ended; 0: it did not
@@ -68,7 +70,7 @@ type Operation struct {
 	// to the latest Until that was told before its Release began or it was Lost.
 	Until int64 `json:"until,omitempty"`
 
-	Before uint64 `json:"before,omitempty"` // of a Write: the value that was read, which is one less than the one written
+	Before uint64 `json:"before,omitempty"` // of a Write: the value that was read, one less than the one written; of a HandOn: the old token
 	Order  uint64 `json:"order,omitempty"`  // of a Write that was accepted: its place among all that the resource accepted, from 1
 }
 

@@ -32,6 +32,7 @@ type spec struct {
 
 	overs []over   // waits that this entry decided
 	ends  []ending // sessions that it ended
+	gone  []uint64 // tokens whose holds it ended
 }
 
 // over is a wait that was decided.
@@ -106,7 +107,7 @@ var errIncarnation = errors.New("the log begins another incarnation of the clust
 
 // apply applies an entry. What it decided beside the reply is in overs and ends until the next call.
 func (s *spec) apply(index, term uint64, cmd locktable.Command) (locktable.Reply, error) {
-	s.index, s.overs, s.ends = index, s.overs[:0], s.ends[:0]
+	s.index, s.overs, s.ends, s.gone = index, s.overs[:0], s.ends[:0], s.gone[:0]
 	stamp, decided, err := headerOf(cmd)
 	if err != nil {
 		return locktable.Reply{}, err

@@ -272,6 +272,7 @@ func (s *spec) endHold(h *hold, how locktable.How, at time.Duration) {
 
 func (s *spec) drop(h *hold) {
 	delete(s.holds, h.token)
+	s.gone = append(s.gone, h.token)
 	for _, l := range h.locks {
 		l.holders = slices.DeleteFunc(l.holders, func(other *hold) bool { return other == h })
 	}
