@@ -146,6 +146,14 @@ type answer struct {
 	err     *Error // of a refusal
 }
 
+// said returns the answer that came back from the machine, an empty one if the machine found its code by itself.
+func said(body any) answer {
+	if a, ok := body.(*answer); ok {
+		return *a
+	}
+	return answer{}
+}
+
 // error returns the error of a call that ended without a hold.
 func (a answer) error(code machine.Code) *Error {
 	if a.err != nil {

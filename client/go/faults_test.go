@@ -332,6 +332,17 @@ func TestFullSocket(t *testing.T) {
 		a := w.client("a")
 		l := mustLock(t, a, "a")
 		w.cut("a")
+		began := time.Now()
+		for range 3 { // one at a time: the first of them writes itself, what there is room for
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			if err := l.SetValue(ctx, make([]byte, 64<<10)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			cancel()
+		}
+		if took := time.Since(began); took != 300*time.Millisecond {
+			t.Errorf("one at a time took %v", took)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		var all sync.WaitGroup
@@ -342,7 +353,7 @@ func TestFullSocket(t *testing.T) {
 				}
 			})
 		}
-		began := time.Now()
+		began = time.Now()
 		all.Wait()
 		if took := time.Since(began); took != 2*time.Second {
 			t.Errorf("took %v", took)

@@ -50,10 +50,10 @@ func (l *link) run(ctx context.Context, take func(wire.Message)) error {
 func (l *link) read(take func(wire.Message)) error {
 	for {
 		m, err := l.reader.Read()
-		if body := (*wire.BodyError)(nil); errors.As(err, &body) {
-			continue // the stream goes on behind it, and what it was the answer to is asked for again
-		}
 		if err != nil {
+			if _, ok := errors.AsType[*wire.BodyError](err); ok {
+				continue // the stream goes on behind it, and what it was the answer to is asked for again
+			}
 			return err
 		}
 		if bye, ok := m.(*wire.Goodbye); ok {

@@ -26,13 +26,16 @@ type Lock struct {
 	previous Previous
 	behind   int
 	granted  time.Time
+	owner    uint64
+	values   context.Context // of the caller who asked for it
 
-	ctx    *checked
-	cancel context.CancelCauseFunc
-	ended  atomic.Bool
+	ended atomic.Bool
 
-	mu      sync.Mutex // guards release
-	release *call      // nil before Unlock
+	mu      sync.Mutex // guards all below
+	cause   error      // why it has ended
+	ctx     *checked   // nil before Context
+	cancel  context.CancelCauseFunc
+	release *call // nil before Unlock
 }
 
 // Previous tells how the hold before a grant ended. After HowExpired and HowBroken its holder may have left things half done.
@@ -44,14 +47,11 @@ type Previous struct {
 // newLock returns the hold that a call was granted.
 func newLock(s *Session, q *call, g grant) *Lock {
 	out := &g.outcome
-	l := &Lock{
+	return &Lock{
 		session: s, life: q.life, call: q.id, seq: q.seq, names: q.request.names, token: out.Token, floor: out.Floor,
 		previous: Previous{How: How(out.Previous.How), Token: out.Previous.Token}, behind: int(out.Behind), granted: time.Now(),
+		owner: q.request.owner, values: q.values,
 	}
-	mine := held{token: l.token, owner: q.request.owner, session: s}
-	ctx, cancel := context.WithCancelCause(mine.within(q.values))
-	l.ctx, l.cancel = &checked{Context: ctx, err: l.Err}, cancel
-	return l
 }
 
 // held is what a context knows of the hold that it belongs to.
@@ -85,6 +85,7 @@ func (c *checked) Err() error {
 	if c.err() == nil {
 		return nil
 	}
+	<-c.Done() // who ended it is about to say so
 	return c.Context.Err()
 }
 
@@ -103,31 +104,46 @@ func (l *Lock) Floor() uint64 { return l.floor }
 
 // Context ends when the lock may be lost, or is unlocked. Its cause is ErrReleased, or an ErrLockLost such as ErrSessionExpired.
 // It has the values of the context that the lock was asked for with, not its deadline, and marks calls made with it as the owner's.
-func (l *Lock) Context() context.Context { return l.ctx }
+func (l *Lock) Context() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx == nil {
+		ctx, cancel := context.WithCancelCause(held{token: l.token, owner: l.owner, session: l.session}.within(l.values))
+		l.ctx, l.cancel = &checked{Context: ctx, err: l.Err}, cancel
+		if l.cause != nil {
+			cancel(l.cause)
+		}
+	}
+	return l.ctx
+}
 
 // Err returns nil while the lock is held, by the clock at this moment, else why not.
 func (l *Lock) Err() error {
 	if !l.ended.Load() && int64(l.session.c.clock.real()) >= l.life.until.Load() {
 		l.end(ErrSessionExpired)
 	}
-	if l.ended.Load() {
-		return l.cause()
+	if !l.ended.Load() {
+		return nil
 	}
-	return nil
-}
-
-// cause returns why the lock, which has ended, did.
-func (l *Lock) cause() error {
-	<-l.ctx.Done() // who ended it is about to say so
-	return context.Cause(l.ctx.Context)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
 }
 
 // end ends the hold, for whoever uses it. The first cause counts.
 func (l *Lock) end(cause error) {
-	if l.ended.Swap(true) {
+	l.mu.Lock()
+	if l.cause != nil {
+		l.mu.Unlock()
 		return
 	}
-	l.cancel(cause)
+	l.cause = cause
+	l.ended.Store(true)
+	cancel := l.cancel
+	l.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
 	l.session.c.telemetry.held(l, cause)
 }
 

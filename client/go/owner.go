@@ -35,6 +35,8 @@ type owner struct {
 	tokens  map[uint64]*Lock // of holds; Lock.same leads to the others with this token
 	openers []*call          // wait for a life
 	slots   [2]*slot         // nil: not wanted
+	drafts  drafts
+	said    answer // the last one that a node gave: it comes back from the machine in the same turn
 	nodes   nodesOfSlots
 
 	timer   *time.Timer
@@ -324,7 +326,7 @@ func (o *owner) acquired(e machine.Acquired) {
 		return
 	}
 	delete(o.calls, e.Call)
-	a, _ := e.Body.(answer)
+	a := said(e.Body)
 	g := grant{outcome: a.outcome, first: q.first, waited: q.waited}
 	if q.request.leaseTTL > 0 {
 		if q.over {
@@ -363,7 +365,7 @@ func (o *owner) finished(now time.Duration, e machine.Finished) {
 		return
 	}
 	delete(o.calls, e.Call)
-	a, _ := e.Body.(answer)
+	a := said(e.Body)
 	switch {
 	case e.Code == machine.Done, e.Code == machine.SessionLost && q.op == opUnlock:
 		q.finish(result{})

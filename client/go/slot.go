@@ -123,15 +123,19 @@ func (o *owner) send(now time.Duration, s machine.Slot, msg machine.Message) {
 	}
 	err := sl.link.out.put(o.toWire(msg, id))
 	o.dirty[s] = sl.link
-	if format := (*wire.FormatError)(nil); errors.As(err, &format) {
-		o.unwritable(s, msg, format)
+	if err != nil {
+		if format, ok := errors.AsType[*wire.FormatError](err); ok {
+			o.unwritable(s, msg, format)
+			return
+		}
+		sl.link.close() // its reader tells when it has ended
 		return
 	}
-	if _, ok := msg.(machine.KeepAlive); !ok && err == nil {
+	if _, ok := msg.(machine.KeepAlive); !ok {
 		sl.pending[id] = msg
 	}
-	if err != nil || len(sl.pending) > unansweredMax {
-		sl.link.close() // its reader tells when it has ended
+	if len(sl.pending) > unansweredMax {
+		sl.link.close() // see above
 	}
 }
 
@@ -151,7 +155,7 @@ func (o *owner) sending(now time.Duration, r machine.Request) {
 // unwritable refuses a request that the protocol has no form for.
 func (o *owner) unwritable(s machine.Slot, msg machine.Message, err *wire.FormatError) {
 	e := &Error{Code: uint16(wire.Invalid), Known: true, Err: joined(ErrInvalid, err)}
-	if told := replied(msg, machine.Refused, answer{err: e}, &wire.Reply{}, 0); told != nil {
+	if told := replied(msg, machine.Refused, &answer{err: e}, &wire.Reply{}, 0); told != nil {
 		o.later = append(o.later, func(o *owner, now time.Duration) { o.m.Receive(now, s, told) })
 	}
 }
@@ -163,10 +167,8 @@ func (o *owner) receive(now time.Duration, sl *slot, l *link, m wire.Message) {
 	}
 	if msg := o.fromWire(sl, m); msg != nil {
 		if a, ok := msg.(machine.OpenAnswer); ok && a.Code == machine.Refused {
-			if body, ok := a.Body.(answer); ok {
-				o.refused = body.error(machine.Refused)
-				o.s.over.Store(true) // before its callers hear of it
-			}
+			o.refused = said(a.Body).error(machine.Refused)
+			o.s.over.Store(true) // before its callers hear of it
 		}
 		o.m.Receive(now, sl.number, msg)
 	}
@@ -182,7 +184,8 @@ func (o *owner) fromWire(sl *slot, m wire.Message) machine.Message {
 		delete(sl.pending, m.ID)
 		code, body := verdict(m.Outcome, sl.link.endpoint)
 		o.noteQueued(asked, m.Outcome)
-		return replied(asked, code, body, m, 0)
+		o.said = body
+		return replied(asked, code, &o.said, m, 0)
 	case *wire.Failure:
 		asked := sl.pending[m.ID]
 		delete(sl.pending, m.ID)
@@ -192,11 +195,12 @@ func (o *owner) fromWire(sl *slot, m wire.Message) machine.Message {
 		if _, ok := asked.(machine.OpenRequest); ok && body.err.diskFull() {
 			o.later = append(o.later, func(o *owner, now time.Duration) { o.troubled(now, body.err, body.err) })
 		}
-		return replied(asked, code, body, &wire.Reply{}, m.Wait)
+		o.said = body
+		return replied(asked, code, &o.said, &wire.Reply{}, m.Wait)
 	case *wire.WaitOver:
 		code, body := verdict(m.Outcome, sl.link.endpoint)
 		return machine.Answer{
-			Life: machineLife(m.Life), Seq: m.Seq, Code: code, Token: m.Outcome.Token, Cluster: m.Clock, Body: body,
+			Life: machineLife(m.Life), Seq: m.Seq, Code: code, Token: m.Outcome.Token, Cluster: m.Clock, Body: &body,
 		}
 	case *wire.Revoked:
 		o.revoked(sl.number, m)

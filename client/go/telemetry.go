@@ -24,7 +24,8 @@ type telemetry struct {
 	hold   metric.Float64Histogram
 	losses metric.Int64Counter
 
-	acquired, notAcquired, failed metric.MeasurementOption
+	acquired, notAcquired, failed []metric.RecordOption
+	waiting                       []trace.SpanStartOption
 }
 
 // seconds are the bounds of the histograms.
@@ -46,16 +47,17 @@ func newTelemetry(cfg *Config) (*telemetry, error) {
 	t.hold, errs[1] = m.Float64Histogram("lockd.client.lock.hold.duration", metric.WithUnit("s"), seconds,
 		metric.WithDescription("from the grant to the end of the hold"))
 	t.losses, errs[2] = m.Int64Counter("lockd.client.lock.lost", metric.WithDescription("holds that ended with their session"))
-	outcome := func(s string) metric.MeasurementOption {
-		return metric.WithAttributeSet(attribute.NewSet(attribute.String("lockd.outcome", s)))
+	outcome := func(s string) []metric.RecordOption {
+		return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("lockd.outcome", s)))}
 	}
+	t.waiting = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
 	t.acquired, t.notAcquired, t.failed = outcome("acquired"), outcome("not_acquired"), outcome("error")
 	return t, errors.Join(errs[:]...)
 }
 
 // startWait begins the span of a wait.
 func (t *telemetry) startWait(ctx context.Context, d *demand) (context.Context, trace.Span) {
-	ctx, span := t.tracer.Start(ctx, "lockd.lock.wait", trace.WithSpanKind(trace.SpanKindClient))
+	ctx, span := t.tracer.Start(ctx, "lockd.lock.wait", t.waiting...)
 	if span.IsRecording() {
 		span.SetAttributes(attribute.StringSlice("lockd.lock.name", d.names), attribute.String("lockd.lock.mode", d.mode.String()))
 	}
@@ -73,7 +75,7 @@ func (t *telemetry) endWait(ctx context.Context, span trace.Span, d *demand, too
 		outcome = t.failed
 		span.SetStatus(codes.Error, r.err.Error())
 	}
-	t.wait.Record(ctx, took.Seconds(), outcome)
+	t.wait.Record(ctx, took.Seconds(), outcome...)
 	if !span.IsRecording() {
 		return
 	}
@@ -108,13 +110,14 @@ func blockedBy(span trace.Span, ahead int, holders []Holder) {
 // held tells of a hold that has ended, in a span of its own: nobody keeps one open for hours.
 func (t *telemetry) held(l *Lock, cause error) {
 	now := time.Now()
-	t.hold.Record(l.ctx, now.Sub(l.granted).Seconds())
-	_, span := t.tracer.Start(l.ctx, "lockd.lock.hold", trace.WithTimestamp(l.granted))
-	if span.IsRecording() {
-		span.SetAttributes(attribute.StringSlice("lockd.lock.name", l.names), attribute.Int64("lockd.token", int64(l.token)))
-		if !errors.Is(cause, ErrReleased) {
-			span.SetStatus(codes.Error, cause.Error())
-		}
+	t.hold.Record(l.values, now.Sub(l.granted).Seconds())
+	_, span := t.tracer.Start(l.values, "lockd.lock.hold", trace.WithTimestamp(l.granted))
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(attribute.StringSlice("lockd.lock.name", l.names), attribute.Int64("lockd.token", int64(l.token)))
+	if !errors.Is(cause, ErrReleased) {
+		span.SetStatus(codes.Error, cause.Error())
 	}
 	span.End(trace.WithTimestamp(now))
 }

@@ -17,14 +17,20 @@ func (o *owner) toWire(msg machine.Message, id uint64) wire.Message {
 	case machine.KeepAlive:
 		return &wire.KeepAlive{Life: wireLife(msg.Life), Number: msg.Number}
 	case machine.Request:
-		return command(msg, id)
+		return o.drafts.command(msg, id)
 	default:
 		return nil // the machine sends nothing else
 	}
 }
 
+// drafts are the messages that are sent most, to be filled in anew for each request. They are written before the next one is.
+type drafts struct {
+	acquire wire.Acquire
+	release wire.Release
+}
+
 // command returns a command of a session.
-func command(r machine.Request, id uint64) wire.Message {
+func (d *drafts) command(r machine.Request, id uint64) wire.Message {
 	head := wire.Request{Life: wireLife(r.Life), Seq: r.Seq, Acked: r.Acked, Seen: r.Seen}
 	if v, ok := r.Op.Body.(*valueChange); ok {
 		return &wire.SetValue{ID: id, Trace: v.trace, Request: head, Name: v.name, Token: v.token, Value: v.value}
@@ -35,14 +41,16 @@ func command(r machine.Request, id uint64) wire.Message {
 	}
 	switch r.Op.Kind {
 	case machine.OpRelease:
-		return &wire.Release{ID: id, Trace: a.trace, Request: head, Name: a.names[0], Token: r.Op.Token}
+		d.release = wire.Release{ID: id, Trace: a.trace, Request: head, Name: a.names[0], Token: r.Op.Token}
+		return &d.release
 	case machine.OpCancel:
 		return &wire.Cancel{ID: id, Trace: a.trace, Request: head, Target: r.Op.Target, Name: a.names[0]}
 	case machine.OpAcquire, machine.OpTry:
-		return &wire.Acquire{
+		d.acquire = wire.Acquire{
 			ID: id, Trace: a.trace, Request: head, Names: a.names, Mode: wire.Mode(a.mode), Limit: a.limit, Wait: waitOf(r.Op), Owner: a.owner,
 			Reentrant: a.reentrant, Delay: a.delay, Lease: wire.ID(a.lease), LeaseTTL: a.leaseTTL, Value: a.value, Metadata: a.metadata,
 		}
+		return &d.acquire
 	case machine.OpOther:
 	}
 	return nil
@@ -107,7 +115,7 @@ var keepAliveVerdicts = map[wire.Verdict]machine.Code{
 }
 
 // replied returns what an answer to a message of the machine tells it, nil if that is nothing.
-func replied(asked machine.Message, code machine.Code, body answer, r *wire.Reply, wait time.Duration) machine.Message {
+func replied(asked machine.Message, code machine.Code, body *answer, r *wire.Reply, wait time.Duration) machine.Message {
 	switch asked := asked.(type) {
 	case machine.OpenRequest:
 		a := machine.OpenAnswer{ID: asked.ID, Code: code, Index: r.Index, Cluster: r.Clock, Wait: wait}
