@@ -1,0 +1,134 @@
+package faultfs_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lockd/lockd/internal/faultfs"
+	"github.com/lockd/lockd/internal/testdisk"
+)
+
+func mount(t *testing.T) (f *faultfs.FS, under string) {
+	t.Helper()
+	testdisk.Need(t)
+	under = t.TempDir()
+	return faultfs.Mount(t, under), under
+}
+
+func create(t *testing.T, f *faultfs.FS, name string) *os.File {
+	t.Helper()
+	file, err := os.Create(filepath.Join(f.Dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	return file
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDiskFUSESyncFails(t *testing.T) {
+	f, _ := mount(t)
+	file, other := create(t, f, "a.log"), create(t, f, "b")
+	must(t, file.Sync())
+	fault := f.Inject(faultfs.Fault{Call: faultfs.Sync, File: "*.log", After: 1, Times: 1, Error: syscall.EIO})
+	must(t, file.Sync())
+	must(t, other.Sync())
+	if err := file.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the second flush: %v", err)
+	}
+	<-fault.Hit()
+	must(t, file.Sync()) // it is over
+	if n := f.Hits(fault); n != 1 {
+		t.Errorf("%d hits", n)
+	}
+}
+
+func TestDiskFUSETornWrite(t *testing.T) {
+	f, under := mount(t)
+	file := create(t, f, "a")
+	f.Inject(faultfs.Fault{Call: faultfs.Write, Error: syscall.ENOSPC, Torn: 100})
+	if _, err := file.Write(make([]byte, 4096)); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a write: %v", err)
+	}
+	if s, err := os.Stat(filepath.Join(under, "a")); err != nil || s.Size() != 100 {
+		t.Errorf("%v, %v", s, err)
+	}
+	f.Heal()
+	if _, err := file.Write(make([]byte, 4096)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDiskFUSEReadFlipsABit(t *testing.T) {
+	f, under := mount(t)
+	must(t, os.WriteFile(filepath.Join(under, "a"), []byte("0123456789"), 0o600))
+	f.Inject(faultfs.Fault{Call: faultfs.Read, Flip: 3})
+	if b, err := os.ReadFile(filepath.Join(f.Dir, "a")); err != nil || string(b) != "0122456789" {
+		t.Errorf("%q, %v", b, err)
+	}
+	f.Heal()
+	if b, err := os.ReadFile(filepath.Join(f.Dir, "a")); err != nil || string(b) != "0123456789" {
+		t.Errorf("%q, %v", b, err)
+	}
+	f.Inject(faultfs.Fault{Call: faultfs.Read, Error: syscall.EIO})
+	if _, err := os.ReadFile(filepath.Join(f.Dir, "a")); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+}
+
+func TestDiskFUSERename(t *testing.T) {
+	f, _ := mount(t)
+	create(t, f, "a.tmp")
+	f.Inject(faultfs.Fault{Call: faultfs.Rename, File: "a", Error: syscall.EIO})
+	rename := func() error { return os.Rename(filepath.Join(f.Dir, "a.tmp"), filepath.Join(f.Dir, "a")) }
+	if err := rename(); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+	f.Heal()
+	must(t, rename())
+}
+
+func TestDiskFUSEDelay(t *testing.T) {
+	f, _ := mount(t)
+	file := create(t, f, "a")
+	f.Inject(faultfs.Fault{Call: faultfs.Sync, Delay: 100 * time.Millisecond})
+	start := time.Now()
+	must(t, file.Sync())
+	if took := time.Since(start); took < 100*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// A mapping is written by the kernel, which must come here for it and not go to the backing file.
+func TestDiskFUSEMapping(t *testing.T) {
+	f, under := mount(t)
+	file := create(t, f, "a")
+	must(t, file.Truncate(4096))
+	m, err := unix.Mmap(int(file.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	must(t, err)
+	defer func() { _ = unix.Munmap(m) }()
+	copy(m, "first")
+	must(t, unix.Msync(m, unix.MS_SYNC))
+	fault := f.Inject(faultfs.Fault{Call: faultfs.Write, Error: syscall.EIO})
+	copy(m, "other")
+	if err := unix.Msync(m, unix.MS_SYNC); !errors.Is(err, syscall.EIO) || f.Hits(fault) == 0 {
+		t.Errorf("%v, %d hits", err, f.Hits(fault))
+	}
+	if b, err := os.ReadFile(filepath.Join(under, "a")); err != nil || !bytes.HasPrefix(b, []byte("first")) {
+		t.Errorf("%q, %v", b[:5], err)
+	}
+	f.Heal()
+}
