@@ -21,6 +21,8 @@ type Options struct {
 	DecideMost         time.Duration // between a decision of the leader and its proposal
 	FlushMost          time.Duration // until a flush of the checkpoint begins
 	CrashInFlush       int
+	Backup             time.Duration // mean time between two backups; 0: there are none
+	Lost               bool          // all nodes are lost in the end of the faults, and a backup is restored
 }
 
 // draw draws the options of a seed.
@@ -50,11 +52,15 @@ func draw(seed uint64, rng *rand.Rand) Options {
 	o.Raft.Drift = int64(p.Drift)
 	o.Raft.Duration = pick(10*s, 20*s, 30*s)
 	o.Raft.TraceEvents = 60
+	if o.Lost = rng.IntN(5) == 0; o.Lost {
+		o.Backup = pick(s, 5*s)
+		o.Raft.Duration /= 2
+	}
 	return o
 }
 
 // String prints every option.
 func (o *Options) String() string {
-	return fmt.Sprintf("%v loss=%d double=%d late=%d delay=%v decide=%v flush=%v crash-in-flush=%d raft=%v", &o.Programs, o.Loss, o.Double, o.Late,
-		o.DelayMost, o.DecideMost, o.FlushMost, o.CrashInFlush, o.Raft)
+	return fmt.Sprintf("%v loss=%d double=%d late=%d delay=%v decide=%v flush=%v crash-in-flush=%d backup=%v lost=%t raft=%v", &o.Programs, o.Loss, o.Double, o.Late,
+		o.DelayMost, o.DecideMost, o.FlushMost, o.CrashInFlush, o.Backup, o.Lost, o.Raft)
 }

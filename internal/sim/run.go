@@ -30,17 +30,30 @@ func Run(seed uint64, show func(string)) Result {
 	opts := draw(seed, rng)
 	opts.Programs.Trace = show
 	s := &service{opts: opts, swarm: opts.Raft, World: simworld.New(opts.Programs, rng), states: map[raft.PeerID]*state{}}
-	report := rafttest.RunWith(opts.Raft, s, nil, s)
-	r := Result{
-		Options: opts.String(), Stats: s.Stats, Raft: report.Coverage, Steps: report.Steps, Virtual: report.Time, WAL: opts.Raft.WAL,
-		Hash: report.Hash ^ s.World.Hash(), Err: s.Err,
+	r := Result{Options: opts.String(), Raft: rafttest.Coverage{}, WAL: opts.Raft.WAL}
+	raftRun := func(swarm rafttest.Swarm, lost bool) {
+		report := rafttest.RunWith(swarm, s, rafttest.SimOptions{Beside: s, Lost: lost})
+		r.Raft.Add(report.Coverage)
+		r.Steps += report.Steps
+		r.Virtual += report.Time
+		r.Hash = r.Hash*31 ^ report.Hash
+		if r.Err = s.Err; r.Err == nil {
+			r.Err = report.Err
+		}
+		if r.Err != nil {
+			r.Tail = s.Tail() + "\nthe last events of raft:\n" + strings.Join(report.Trace, "\n")
+		}
+	}
+	raftRun(opts.Raft, opts.Lost)
+	if r.Err == nil && opts.Lost && s.disaster() {
+		next := opts.Raft
+		next.Seed += 1 << 32
+		raftRun(next, false)
 	}
 	if r.Err == nil {
-		r.Err = report.Err
+		r.Err = s.Err
 	}
-	if r.Err != nil {
-		r.Tail = s.Tail() + "\nthe last events of raft:\n" + strings.Join(report.Trace, "\n")
-	}
+	r.Stats, r.Hash = s.Stats, r.Hash^s.World.Hash()
 	return r
 }
 

@@ -45,6 +45,8 @@ func newServer(m *state) *server {
 }
 
 func (n *server) started() {
+	n.service.boots++
+	n.boot = n.service.boots
 	n.up, n.planned, n.skipped = true, simworld.Never, 0
 	n.standing = raft.Standing{}
 	n.applies = raft.Position{Index: n.replica.Mark().Index, Term: n.replica.Mark().Term}
@@ -55,7 +57,6 @@ func (n *server) started() {
 // ended forgets what only the process knew. Its connections end with it.
 func (n *server) ended() {
 	n.Tracef("node %d ends", n.place)
-	n.boot++
 	n.up, n.draining, n.inbox, n.unserved = false, false, nil, nil
 	n.reign, n.watch = nil, nil
 	for _, c := range n.front.clients {
@@ -233,7 +234,7 @@ func (n *server) turn() {
 		n.Hit("unfit leader")
 		n.node.Transfer(raft.PeerID{})
 	}
-	n.turnAt(n.node.When(now + d.Wait))
+	n.turnAt(n.offset + n.node.When(now+d.Wait))
 }
 
 // roundOver is the end of a quorum round.

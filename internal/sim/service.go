@@ -21,6 +21,12 @@ type service struct {
 	sim      *rafttest.Sim
 	states   map[raft.PeerID]*state
 	answered int // requests of clients
+	boots    int // processes that were started
+
+	generation int           // of the cluster
+	offset     time.Duration // when its World began
+	backup     *backup
+	embargo    time.Duration // of the restore
 
 	stage int           // of the good end
 	began time.Duration // the present stage
@@ -30,6 +36,7 @@ type service struct {
 var (
 	_ rafttest.Workload = (*service)(nil)
 	_ rafttest.Timeline = (*service)(nil)
+	_ rafttest.Founder  = (*service)(nil)
 )
 
 // Machine implements rafttest.Workload.
@@ -42,12 +49,25 @@ func (s *service) Machine(n *rafttest.Node) rafttest.Machine {
 // Begin implements rafttest.Workload.
 func (s *service) Begin(sim *rafttest.Sim) {
 	s.sim = sim
+	if s.generation > 0 {
+		return
+	}
 	for i := range sim.Places() {
 		s.Servers = append(s.Servers, &place{s, i})
 	}
 	s.AddPrograms()
 	s.Faults()
+	s.Again(s.opts.Backup, s.save)
 }
+
+// Next implements rafttest.Timeline.
+func (s *service) Next() (at time.Duration, ok bool) {
+	at, ok = s.World.Next()
+	return at - s.offset, ok
+}
+
+// Advance implements rafttest.Timeline.
+func (s *service) Advance(now time.Duration) { s.World.Advance(now + s.offset) }
 
 // Answered implements rafttest.Workload.
 func (s *service) Answered() int { return s.answered }
@@ -63,6 +83,12 @@ func (s *service) at(place int) *server {
 	return s.states[s.sim.Places()[place].ID()].server
 }
 
+// up reports whether the node in a place runs; between two clusters none does.
+func (s *service) up(place int) bool {
+	m := s.states[s.sim.Places()[place].ID()]
+	return m != nil && m.server.up
+}
+
 // place is where a node lives, as clients see it: who comes back under another identity has the same address.
 type place struct {
 	s      *service
@@ -70,7 +96,7 @@ type place struct {
 }
 
 // Up implements simworld.Server.
-func (p *place) Up() bool { return p.s.at(p.number).up }
+func (p *place) Up() bool { return p.s.up(p.number) }
 
 // Connected implements simworld.Server.
 func (p *place) Connected(c *simworld.Conn) {
@@ -81,7 +107,11 @@ func (p *place) Connected(c *simworld.Conn) {
 }
 
 // Receive implements simworld.Server.
-func (p *place) Receive(c *simworld.Conn, msg any) { p.s.at(p.number).receive(fromClient{c, msg}) }
+func (p *place) Receive(c *simworld.Conn, msg any) {
+	if p.Up() {
+		p.s.at(p.number).receive(fromClient{c, msg})
+	}
+}
 
 // send carries a message to another node: it may be lost, doubled, late, and so out of order.
 func (n *server) send(to int, msg any) {
@@ -96,9 +126,12 @@ func (n *server) send(to int, msg any) {
 			copies = 2
 		}
 	}
-	from := n.place
+	from, generation := n.place, n.generation
 	for range copies {
 		n.World.After(n.delay(), func() {
+			if n.generation != generation {
+				return // the nodes of another cluster are refused
+			}
 			// A cut drops what arrives while it lasts. What is late may outlive it.
 			if from == to || n.sim.World.Network().Reaches(raft.NodeID(from+1), raft.NodeID(to+1)) {
 				n.at(to).receive(msg)

@@ -11,12 +11,13 @@ import (
 
 // Judge knows what is committed, and judges everything else by it. See the package's documentation.
 type Judge struct {
-	w      *World
-	table  *locktable.Table
-	model  *naive.Model
-	base   uint64         // the first entry that is known here
-	log    []committed    // from base on
-	hashes []session.Hash // after each of them
+	w        *World
+	table    *locktable.Table
+	model    *naive.Model
+	clusters int            // how often a cluster has begun: what was granted in another one is not in the table
+	base     uint64         // the first entry that is known here
+	log      []committed    // from base on
+	hashes   []session.Hash // after each of them
 
 	token    uint64 // the last one granted
 	ended    map[session.Life]locktable.How
@@ -70,6 +71,52 @@ func (t *Judge) Commit(term uint64, data []byte) {
 	hash, _ := t.table.Hash()
 	t.hashes = append(t.hashes, hash)
 	t.w.trace.hash ^= uint64(hash[0])
+}
+
+// Found takes the state that a cluster begins with: what there was before and one more entry.
+func (t *Judge) Found(index, term uint64, data []byte) {
+	if index != t.Index()+1 {
+		t.w.Fail("a cluster is founded with entry %d, and the one before is %d", index, t.Index())
+		return
+	}
+	t.clusters++
+	t.Commit(term, data)
+}
+
+// GoBack forgets what was committed after an entry: all nodes are lost, and a backup is all there is.
+func (t *Judge) GoBack(index uint64) {
+	if index < t.base || index > t.Index() {
+		t.w.Fail("a backup is of entry %d, known are %d to %d", index, t.base, t.Index())
+		return
+	}
+	log := t.log[:index-t.base+1]
+	t.table, t.model = locktable.NewTable(), naive.New()
+	for i, e := range log {
+		at := t.base + uint64(i)
+		if e.data == nil {
+			_ = t.table.Skip(at, e.term) // it was skipped before
+			continue
+		}
+		cmd, err := locktable.Decode(e.data)
+		if err == nil {
+			_, err = t.table.Apply(at, e.term, e.data)
+		}
+		if err != nil {
+			t.w.Fail("entry %d: %v", at, err)
+			return
+		}
+		t.model.Apply(at, e.term, cmd, t.table.Clock())
+	}
+	t.log, t.hashes = slices.Clip(log), t.hashes[:len(log):len(log)]
+	for terms := range t.table.Lives() {
+		delete(t.ended, terms.Life) // it may have ended since; it ends once more now
+	}
+	for life := range t.spans {
+		if _, _, there := t.table.Session(life); !there && t.ended[life] == locktable.NotEnded {
+			t.ended[life] = locktable.Forgotten
+		}
+	}
+	clear(t.leases)
 }
 
 // Compare checks that a node that has applied an entry is in the state that everybody is in (invariant 8).

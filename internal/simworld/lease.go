@@ -128,6 +128,7 @@ func (p *Program) disown(l *lease) {
 
 func (p *Program) renew(l *lease) {
 	w := p.w
+	cluster := w.Judge.clusters
 	asked := &ask{msg: Ask{Command: &locktable.RenewLease{Name: l.name, ID: l.job.leaseID, Token: l.token, TTL: l.ttl}}}
 	asked.then = func(t *Told) {
 		if t.Reply.Code != locktable.OK {
@@ -136,6 +137,7 @@ func (p *Program) renew(l *lease) {
 			return
 		}
 		w.Hit("lease renewed")
+		l.job.cluster = cluster
 		l.extend(asked.real)
 		w.Judge.renewedLease(l.token, asked.sent, l.ttl)
 		p.later(w.Between(0, l.ttl), func(time.Duration) { p.decide(l) })

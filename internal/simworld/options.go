@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/lockd/lockd/lockd/locktable"
 )
 
 // Options say what the programs do and what happens to them. Probabilities are in 1,000. The times of faults are means; 0 means that
@@ -29,6 +31,9 @@ type Options struct {
 
 	Trace func(string) // nil, or what prints every line of the trace
 }
+
+// LeaseMost returns the longest TTL of a lease.
+func (o *Options) LeaseMost() time.Duration { return locktable.LeaseMin + o.TTL }
 
 // String prints what is drawn about the programs.
 func (o *Options) String() string {

@@ -197,6 +197,9 @@ func (t *Judge) alone(name string, token uint64, mode locktable.Mode, limit int)
 // beliefs checks that nothing a client holds and knows of is silently gone (invariant 5).
 func (t *Judge) beliefs() {
 	there := func(p *Program, token uint64, j *job) {
+		if j.cluster != t.clusters {
+			return // the cluster that granted it is lost
+		}
 		for _, n := range j.names {
 			if t.table.CheckToken(n, token).Validity != locktable.Valid {
 				t.w.Fail("program %d holds %s by token %d, and the table does not know of it", p.id, n, token)
@@ -245,7 +248,8 @@ func (p *Program) check() {
 	if !ok || !p.valid() {
 		return
 	}
-	if how, ended := p.w.Judge.ended[sessionLife(l)]; ended {
+	// Of the loss of all nodes nobody tells a client: its validity runs out while the next cluster grants nothing.
+	if how, ended := p.w.Judge.ended[sessionLife(l)]; ended && how != locktable.Forgotten {
 		until, _ := p.machine.ValidUntil()
 		p.w.Fail("program %d believes %x@%d to be valid for another %v, and it ended by %v", p.id, l.ID[8:], l.Index,
 			until-p.clock.At(p.w.now), how)

@@ -22,6 +22,7 @@ type job struct {
 	election bool
 	lease    time.Duration // the TTL, if it asks for one
 	leaseID  session.ID
+	cluster  int // that has granted it
 }
 
 // worker is a part of a program that takes locks and gives them back, one after another.
@@ -116,7 +117,7 @@ func (w *World) drawJob() job {
 		w.Hit("campaign")
 		return job{names: []string{"election"}, mode: locktable.Exclusive, value: []byte{byte(first)}, election: true}
 	case w.Opts.Leases > 0 && w.Chance(w.Opts.Leases):
-		j.lease = w.Between(locktable.LeaseMin, locktable.LeaseMin+w.Opts.TTL)
+		j.lease = w.Between(locktable.LeaseMin, w.Opts.LeaseMost())
 		j.leaseID = w.drawID()
 		if w.Rand.IntN(2) == 0 {
 			j.names = []string{"lease"}
@@ -153,6 +154,7 @@ func (wk *worker) abandon(now time.Duration, id machine.CallID) {
 func (wk *worker) acquired(b *belief) {
 	w := wk.p.w
 	w.Stats.Grants++
+	b.job.cluster = w.Judge.clusters
 	if w.Healed {
 		wk.rounds++
 	}

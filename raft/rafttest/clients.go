@@ -21,6 +21,12 @@ type Workload interface {
 	Quiet() error
 }
 
+// Founder is a Workload whose cluster begins with a state, on its first node alone, instead of with an entry of a log.
+type Founder interface {
+	// Found makes the state of the first node durable, with this configuration in it, and returns where the log begins.
+	Found(n *Node, first raft.Config) (raft.Mark, error)
+}
+
 // registerLoad is a Workload of clients that write and read registers.
 type registerLoad struct {
 	swarm   Swarm

@@ -52,6 +52,14 @@ func (c *checker) chainOf(p raft.Position) uint64 {
 	return chain
 }
 
+// founded takes a state for what all nodes begin with: it is committed and applied by definition.
+func (c *checker) founded(n *Node, mark raft.Mark) {
+	c.chains[mark.Position] = 0
+	c.commit = mark.Position
+	c.applied = make([]appliedEntry, mark.Index)
+	_, c.states[mark.Index] = n.machine.Applied()
+}
+
 // added: log matching (Raft, Figure 3). Two logs that hold an entry of the same index and term are the same up to it.
 func (c *checker) added(n *Node, e raft.Entry, chain uint64) {
 	have, ok := c.chains[e.Position()]

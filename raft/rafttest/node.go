@@ -126,6 +126,16 @@ func (n *Node) SetDrift(drift int64) { n.clock.drift = drift }
 // Bootstrap writes the first configuration.
 func (n *Node) Bootstrap(c raft.Config) error { return n.store.bootstrap(c) }
 
+// found begins the log behind a state.
+func (n *Node) found(f Founder, first raft.Config) error {
+	mark, err := f.Found(n, first)
+	if err != nil {
+		return err
+	}
+	n.world.check.founded(n, mark)
+	return n.store.found(mark)
+}
+
 // Start starts the process. The error wraps wal.ErrRetired if the log is damaged: the identity is then over.
 func (n *Node) Start() error {
 	w := n.world

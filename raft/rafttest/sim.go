@@ -15,6 +15,7 @@ type Sim struct {
 	World *World
 
 	load   Workload
+	lost   bool
 	places []*Node // who lives in each place now; place i has NodeID i+1
 	calm   bool    // no faults any more
 	quiet  bool    // no requests any more
@@ -36,12 +37,22 @@ type Report struct {
 
 // Run runs a Swarm: some time with faults, then the repair of all that is broken, after which the cluster must work
 // again and all nodes must become equal.
-func Run(s Swarm) Report { return RunWith(s, &registerLoad{swarm: s}, RegisterCommandID, nil) }
+func Run(s Swarm) Report {
+	return RunWith(s, &registerLoad{swarm: s}, SimOptions{CommandID: RegisterCommandID})
+}
 
-// RunWith runs a Swarm with any Workload. CommandID and beside are those of WorldOptions.
-func RunWith(s Swarm, load Workload, commandID func([]byte) (uint64, bool), beside Timeline) Report {
-	sim := &Sim{Swarm: s, load: load}
-	sim.World = s.world(sim.crashAt, load, commandID, beside)
+// SimOptions say how a Workload is run. CommandID and Beside are those of WorldOptions.
+type SimOptions struct {
+	CommandID func(data []byte) (id uint64, ok bool)
+	Beside    Timeline
+	// Lost ends the cluster for good after the time with faults, instead of its repair.
+	Lost bool
+}
+
+// RunWith runs a Swarm with any Workload.
+func RunWith(s Swarm, load Workload, o SimOptions) Report {
+	sim := &Sim{Swarm: s, load: load, lost: o.Lost}
+	sim.World = s.world(sim.crashAt, load, o)
 	err := sim.run()
 	w := sim.World
 	report := Report{
@@ -70,6 +81,12 @@ func (s *Sim) run() (err error) {
 	if err := s.World.Run(s.Swarm.Duration); err != nil {
 		return err
 	}
+	if s.lost {
+		for _, n := range s.places {
+			n.Crash(true)
+		}
+		return nil
+	}
 	return s.settle()
 }
 
@@ -83,11 +100,17 @@ func (s *Sim) found() error {
 			first.Voters = append(first.Voters, raft.Peer{ID: n.id})
 		}
 	}
+	founder, founds := s.load.(Founder)
 	for i, n := range s.places {
-		if i == 0 || i < s.Swarm.Voters && !s.Swarm.Alone {
-			if err := n.Bootstrap(first); err != nil {
-				return fmt.Errorf("bootstrap: %w", err)
-			}
+		var err error
+		switch {
+		case founds && i == 0:
+			err = n.found(founder, first)
+		case !founds && (i == 0 || i < s.Swarm.Voters && !s.Swarm.Alone):
+			err = n.Bootstrap(first)
+		}
+		if err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
 		}
 		if err := n.Start(); err != nil {
 			return fmt.Errorf("start: %w", err)

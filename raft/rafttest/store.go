@@ -66,6 +66,21 @@ func (s *store) bootstrap(c raft.Config) error {
 	return raft.Bootstrap(s.ledger, c)
 }
 
+// found writes a log that begins behind a state.
+func (s *store) found(mark raft.Mark) error {
+	begin := []raft.Write{{Seq: 1, Reset: mark, Hard: raft.HardState{Term: mark.Term}}}
+	if s.disk != nil {
+		log, err := wal.Create(s.options())
+		if err == nil {
+			err = errors.Join(log.Write(begin), log.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.ledger.Write(begin)
+}
+
 // open returns what a node finds at its start.
 func (s *store) open() (raft.State, error) {
 	if s.disk == nil {

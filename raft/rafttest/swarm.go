@@ -115,7 +115,7 @@ func DrawSwarm(seed uint64) Swarm {
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
 // world makes the World of a Swarm.
-func (s Swarm) world(crashAt func(*Node, string) bool, load Workload, commandID func([]byte) (uint64, bool), beside Timeline) *World {
+func (s Swarm) world(crashAt func(*Node, string) bool, load Workload, o SimOptions) *World {
 	return NewWorld(WorldOptions{
 		Seed: s.Seed,
 		Core: raft.Options{
@@ -124,8 +124,8 @@ func (s Swarm) world(crashAt func(*Node, string) bool, load Workload, commandID 
 		},
 		Engine:       raft.EngineOptions{KeepEntries: s.KeepEntries, MaxApplyBytes: s.MaxApplyBytes},
 		NewMachine:   load.Machine,
-		CommandID:    commandID,
-		Beside:       beside,
+		CommandID:    o.CommandID,
+		Beside:       o.Beside,
 		WAL:          s.WAL,
 		SegmentBytes: s.SegmentBytes,
 		Times:        s.Times,
