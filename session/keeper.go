@@ -44,7 +44,7 @@ type Confirmation uint8
 type Answer struct {
 	KeepAlive
 	Verdict   Confirmation
-	ReadIndex uint64 // of the quorum round that confirmed it
+	ReadIndex uint64 // of the quorum round that confirmed it; with Unknown, at least that
 }
 
 // Work is what cluster time has to do in the applied state.

@@ -58,7 +58,8 @@ func (k *Keeper) arm(l *liveness) {
 }
 
 // answer answers the KeepAlives whose round was acknowledged. That a life is unknown can only be said once everything up to
-// the round's read index is applied here: before that it may be an Open that this node is late to see.
+// the round's read index is applied here: before that it may be an Open that this node is late to see. The life may have lived at the
+// read index and ended since, so the answer names what is applied here.
 func (k *Keeper) answer(applied uint64) []Answer {
 	k.answers = k.answers[:0]
 	k.waiting = slices.DeleteFunc(k.waiting, func(w waiting) bool {
@@ -71,7 +72,7 @@ func (k *Keeper) answer(applied uint64) []Answer {
 			if applied < k.rounds.readIndex {
 				return false
 			}
-			a.Verdict = Unknown
+			a.Verdict, a.ReadIndex = Unknown, applied
 		} else if l.marked {
 			a.Verdict = NotRenewed
 		}
