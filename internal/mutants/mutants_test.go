@@ -24,7 +24,7 @@ func toy(t *testing.T, table string) string {
 
 func TestAllCaught(t *testing.T) {
 	var out strings.Builder
-	if err := run(t.Context(), []string{"testdata/toy"}, &out); err != nil {
+	if err := run(t.Context(), []string{"testdata/toy"}, &out, ""); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	for _, want := range []string{"3 mutants, 3 caught", "starts-at-one", "panics", "needs-seeds", "clean"} {
@@ -53,7 +53,7 @@ func TestEscapes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
-			err := run(t.Context(), []string{toy(t, stanza+c.table)}, &out)
+			err := run(t.Context(), []string{toy(t, stanza+c.table)}, &out, "")
 			if (err == nil) != (c.want == caught) {
 				t.Errorf("the error is %v", err)
 			}
@@ -85,7 +85,7 @@ func TestBadTables(t *testing.T) {
 		{"nothing", "# nothing\n", "none of 0 mutants is chosen"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := run(t.Context(), []string{"-list", toy(t, c.table)}, &strings.Builder{})
+			err := run(t.Context(), []string{"-list", toy(t, c.table)}, &strings.Builder{}, "")
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("the error is %v; it does not say %q", err, c.want)
 			}
@@ -98,7 +98,7 @@ func TestParts(t *testing.T) {
 	list := func(args ...string) string {
 		t.Helper()
 		var out strings.Builder
-		if err := run(t.Context(), append(args, "-list", "testdata/toy"), &out); err != nil {
+		if err := run(t.Context(), append(args, "-list", "testdata/toy"), &out, ""); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()
@@ -116,11 +116,38 @@ func TestParts(t *testing.T) {
 		t.Errorf("-only panics lists\n%s", got)
 	}
 	for _, part := range []string{"2/2", "-1/2", "0/0", "x", "1"} {
-		if err := run(t.Context(), []string{"-part", part, "testdata/toy"}, &strings.Builder{}); err == nil {
+		if err := run(t.Context(), []string{"-part", part, "testdata/toy"}, &strings.Builder{}, ""); err == nil {
 			t.Errorf("part %s is taken", part)
 		}
 	}
-	if err := run(t.Context(), []string{"-only", "gone", "testdata/toy"}, &strings.Builder{}); err == nil {
+	if err := run(t.Context(), []string{"-only", "gone", "testdata/toy"}, &strings.Builder{}, ""); err == nil {
 		t.Error("a mutant that does not exist is taken")
+	}
+}
+
+// TestScores requires that a table is scored as a whole or not at all, and each layer apart.
+func TestScores(t *testing.T) {
+	all := []mutant{
+		{table: "raft", test: []string{"go", "test", "./raft"}},
+		{table: "raft", test: []string{"go", "test", "./raft/rafttest/"}},
+		{table: "raft", test: []string{"go", "test", "./raft"}},
+		{table: "session", test: []string{"go", "test", "./session"}},
+	}
+	runs := scores(all, all[:3], []result{{outcome: caught}, {outcome: caught}, {outcome: survived}})
+	if len(runs) != 2 || runs[0].Layer != "unit" || runs[0].Injections != 2 || runs[0].Caught != 1 || runs[1].Layer != "raft-sim" || runs[1].Caught != 1 {
+		t.Errorf("a whole table: %+v", runs)
+	}
+	if runs := scores(all, all[1:3], []result{{outcome: caught}, {outcome: caught}}); len(runs) != 0 {
+		t.Errorf("a part of a table is scored: %+v", runs)
+	}
+}
+
+func TestTableIsChosen(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), []string{"-list", "-table", ".", "testdata/toy"}, &out, ""); err != nil || strings.Count(out.String(), "\n") != 3 {
+		t.Errorf("%v: %s", err, &out)
+	}
+	if err := run(t.Context(), []string{"-list", "-table", "gone", "testdata/toy"}, &out, ""); err == nil {
+		t.Error("a table that does not exist is taken")
 	}
 }

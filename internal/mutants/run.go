@@ -46,17 +46,18 @@ type result struct {
 	output  string // of the test
 }
 
-// run plants the mutants and prints a table of what became of them. It returns an error unless every one was caught.
-func (r *runner) run(ctx context.Context, mutants []mutant) (err error) {
+// run plants the mutants and prints a table of what became of them, which it returns if it came to the end. It returns an error
+// unless every one was caught.
+func (r *runner) run(ctx context.Context, mutants []mutant) (results []result, err error) {
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
-		return fmt.Errorf("make room for the mutants: %w", err)
+		return nil, fmt.Errorf("make room for the mutants: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := r.clean(ctx, mutants); err != nil {
-		return err
+		return nil, err
 	}
-	results := make([]result, len(mutants))
+	results = make([]result, len(mutants))
 	work := make(chan int)
 	var group sync.WaitGroup
 	var mu sync.Mutex // guards r.out
@@ -76,14 +77,19 @@ func (r *runner) run(ctx context.Context, mutants []mutant) (err error) {
 	close(work)
 	group.Wait()
 	if err := context.Cause(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	escaped := slices.DeleteFunc(results, func(res result) bool { return res.outcome == caught })
-	fmt.Fprintf(r.out, "%d mutants, %d caught\n", len(mutants), len(mutants)-len(escaped))
-	if len(escaped) > 0 {
-		return fmt.Errorf("%d of %d mutants were not caught", len(escaped), len(mutants))
+	escaped := 0
+	for _, res := range results {
+		if res.outcome != caught {
+			escaped++
+		}
 	}
-	return nil
+	fmt.Fprintf(r.out, "%d mutants, %d caught\n", len(mutants), len(mutants)-escaped)
+	if escaped > 0 {
+		return results, fmt.Errorf("%d of %d mutants were not caught", escaped, len(mutants))
+	}
+	return results, nil
 }
 
 // clean runs every distinct test once without a mutant: what fails anyway finds nothing.

@@ -19,6 +19,7 @@ type mutant struct {
 	old   string   // whole lines, without the indentation of the table
 	new   string   // may be empty
 	where string   // file and line of the stanza
+	table string   // directory of the table, relative to the root
 }
 
 // find reads every table of the repository, and checks that each mutant fits the source as it is now.
@@ -38,6 +39,11 @@ func find(root string) ([]mutant, error) {
 			return err
 		}
 		parsed, err := parse(name, string(data))
+		dir, relErr := filepath.Rel(root, filepath.Dir(name))
+		for i := range parsed {
+			parsed[i].table = filepath.ToSlash(dir)
+		}
+		err = errors.Join(err, relErr)
 		all = append(all, parsed...)
 		return err
 	})
