@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/testcluster"
 )
 
@@ -32,6 +34,14 @@ func runs(t *testing.T, few int) int {
 		t.Fatalf("LOCKD_RUNS=%q is not a number of runs", text)
 	}
 	return n
+}
+
+// record tells the scorecard what a test of this package has done in whole nodes that share a process.
+func record(t *testing.T, total reliability.Run, faults map[string]int64) {
+	t.Helper()
+	total.Target, total.Layer = t.Name(), "cluster"
+	total.Command = fmt.Sprintf("LOCKD_RUNS=%d go test ./internal/acceptance -run '^%s$'", total.Runs, t.Name())
+	reliability.Record(t, reliability.Each(total, faults)...)
 }
 
 // dialFrom returns a client on a host of its own.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/testcluster"
 )
 
@@ -80,8 +81,9 @@ func (r *referee) play(ctx context.Context, c *client.Client, dice *rand.Rand, n
 	}
 }
 
-// havoc breaks the network and nodes at random.
-func havoc(ctx context.Context, c *testcluster.Cluster, dice *rand.Rand, hosts []string, turns int) {
+// havoc breaks the network and nodes at random, and counts how.
+func havoc(ctx context.Context, c *testcluster.Cluster, dice *rand.Rand, hosts []string, turns int) map[string]int64 {
+	met := map[string]int64{}
 	for range turns {
 		pause, cancel := context.WithTimeout(ctx, time.Duration(1+dice.IntN(1500))*time.Millisecond)
 		<-pause.Done()
@@ -90,8 +92,10 @@ func havoc(ctx context.Context, c *testcluster.Cluster, dice *rand.Rand, hosts [
 		switch dice.IntN(13) {
 		case 0, 1:
 			c.Net.Cut(a, b)
+			met["partial cut"]++
 		case 2:
 			c.Net.CutOneWay(a, b)
+			met["one-way cut"]++
 		case 3, 4, 9, 10, 11, 12:
 			for _, x := range hosts {
 				for _, y := range hosts {
@@ -102,11 +106,14 @@ func havoc(ctx context.Context, c *testcluster.Cluster, dice *rand.Rand, hosts [
 			}
 		case 5:
 			c.Net.Reset(a)
+			met["reset"]++
 		case 6:
 			c.Net.Delay(a, b, time.Duration(dice.IntN(300))*time.Millisecond)
+			met["delay"]++
 		case 7:
 			if i := dice.IntN(3); c.Running(i) {
 				c.Crash(i)
+				met["crash"]++
 			}
 		case 8:
 			for i := range 3 {
@@ -128,16 +135,18 @@ func havoc(ctx context.Context, c *testcluster.Cluster, dice *rand.Rand, hosts [
 		}
 	}
 	c.WaitReady()
+	return met
 }
 
 // TestHavoc lets clients compete while the network and the nodes fail at random. Never do two of them believe to hold a lock, and in
 // the end none of them is left behind by anybody.
 func TestHavoc(t *testing.T) {
+	total, met := reliability.Run{Runs: int64(runs(t, 3))}, map[string]int64{}
 	for run := range runs(t, 3) {
 		seed := uint64(number(t, "LOCKD_SEED", 1) + run)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T, c *testcluster.Cluster) {
-				dice := rand.New(rand.NewPCG(seed, 1))
+				began, dice := time.Now(), rand.New(rand.NewPCG(seed, 1))
 				r := &referee{t: t, held: map[string][]*client.Lock{}, newest: map[string]uint64{}}
 				names, hosts := []string{"x", "y"}, []string{c.Name(0), c.Name(1), c.Name(2)}
 				ctx, stop := context.WithCancel(t.Context())
@@ -155,7 +164,9 @@ func TestHavoc(t *testing.T) {
 						all.Go(func() { r.play(ctx, cl, mine, names) })
 					}
 				}
-				havoc(ctx, c, dice, hosts, 100)
+				for kind, n := range havoc(ctx, c, dice, hosts, 100) {
+					met[kind] += n
+				}
 				stop()
 				all.Wait()
 				time.Sleep(20 * time.Second)
@@ -166,7 +177,11 @@ func TestHavoc(t *testing.T) {
 					}
 				}
 				t.Logf("%d grants", r.grants)
+				total.Operations += int64(r.grants)
+				total.Simulated += time.Since(began)
 			})
 		})
 	}
+	total.Seeds = reliability.SeedRange(uint64(number(t, "LOCKD_SEED", 1)), uint64(total.Runs))
+	record(t, total, met)
 }

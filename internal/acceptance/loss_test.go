@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/testcluster"
 )
 
 // TestField02BlackHole cuts the holder off from all nodes, without a word to either side, at any moment of its session: it knows of
 // the loss no later than its ValidUntil, and before the next holder is granted the lock.
 func TestField02BlackHole(t *testing.T) {
+	n := runs(t, 300)
 	bubble(t, func(t *testing.T, c *testcluster.Cluster) {
 		holder, next := dialFrom(t, c, "holder", 2*time.Second), dialFrom(t, c, "next", 2*time.Second)
 		random := rand.New(rand.NewPCG(2, 2))
 		least := time.Hour
-		n := runs(t, 300)
 		for range n {
 			l := lock(t, holder, "shop")
 			lost := ended(l)
@@ -41,6 +42,7 @@ func TestField02BlackHole(t *testing.T) {
 		}
 		t.Logf("%d black holes; from the loss to the next grant %v at least", n, least)
 	})
+	record(t, reliability.Run{Runs: int64(n), Operations: int64(2 * n)}, map[string]int64{"black hole": int64(n)})
 }
 
 func maxTime(a, b time.Time) time.Time {

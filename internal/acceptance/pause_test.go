@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/testcluster"
 )
 
@@ -131,4 +132,8 @@ func TestField03LeaderPaused(t *testing.T) {
 		t.Errorf("the node that was stopped answers %+v, %v; token %d was granted", info, err, during.Token())
 	}
 	allHeld(t, c, held)
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: "acceptance", Layer: "process", Runs: 1, Operations: int64(sessions),
+		Command: fmt.Sprintf("make acceptance SESSIONS=%d PAUSE=%d", sessions, int(pause.Seconds())),
+	}, map[string]int64{"stop of the leader": 1})...)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/testcluster"
 )
 
@@ -68,6 +69,7 @@ func TestField04WaiterExpires(t *testing.T) {
 // TestField05CancelRacesWithGrant gives a wait up at the moment of its grant, some microseconds before or after: either it is
 // granted or it is not, and the lock never stays behind without a holder who knows.
 func TestField05CancelRacesWithGrant(t *testing.T) {
+	n := runs(t, 500)
 	bubble(t, func(t *testing.T, c *testcluster.Cluster) {
 		for i := range 3 { // so that the race is one
 			c.Net.Delay(c.Name(i), "a", time.Millisecond)
@@ -76,7 +78,6 @@ func TestField05CancelRacesWithGrant(t *testing.T) {
 		a, b := dialFrom(t, c, "a", 10*time.Second), dialFrom(t, c, "b", 10*time.Second)
 		random := rand.New(rand.NewPCG(5, 5))
 		granted := 0
-		n := runs(t, 500)
 		for range n {
 			l := lock(t, a, "race")
 			ctx, cancel := context.WithCancel(t.Context())
@@ -101,6 +102,7 @@ func TestField05CancelRacesWithGrant(t *testing.T) {
 			t.Error("one side always won: that is no race")
 		}
 	})
+	record(t, reliability.Run{Runs: int64(n), Operations: int64(2 * n)}, map[string]int64{"abandoned": int64(n)})
 }
 
 // TestField06UnlockRetried loses the answer to an Unlock, so that it is sent again after the same session has the lock again: the
