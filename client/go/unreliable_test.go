@@ -7,16 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/lockd/lockd/client/go"
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/wire"
 )
 
+// mishaps counts what an unreliable proxy does.
+type mishaps struct{ lost, doubled, refused, grants atomic.Int64 }
+
 // unreliable makes a proxy lose, double and refuse requests, and lose and double answers. Events come at least once.
-func (p *proxy) unreliable(dice *rand.Rand) {
+func (p *proxy) unreliable(dice *rand.Rand, met *mishaps) {
 	refusals := []wire.Failure{
 		{Code: wire.DiskFull, Known: true}, {Code: wire.Overloaded, Known: true}, {Code: wire.NoLeader, Known: true}, {Code: wire.Interrupted},
 	}
@@ -27,14 +34,17 @@ func (p *proxy) unreliable(dice *rand.Rand) {
 			}
 			switch dice.IntN(12) {
 			case 0:
+				met.lost.Add(1)
 				return nil, nil
 			case 1:
+				met.refused.Add(1)
 				f := refusals[dice.IntN(len(refusals))]
 				if f.ID = idOf(m); !f.Known && dice.IntN(2) == 0 {
 					toNode = []wire.Message{m}
 				}
 				return toNode, []wire.Message{&f}
 			case 2:
+				met.doubled.Add(1)
 				return []wire.Message{m, m}, nil
 			}
 			return []wire.Message{m}, nil
@@ -49,8 +59,10 @@ func (p *proxy) unreliable(dice *rand.Rand) {
 			}
 			switch luck {
 			case 0:
+				met.lost.Add(1)
 				return nil
 			case 1:
+				met.doubled.Add(1)
 				return []wire.Message{m, m}
 			}
 			return []wire.Message{m}
@@ -60,13 +72,15 @@ func (p *proxy) unreliable(dice *rand.Rand) {
 
 // holders knows who holds what.
 type holders struct {
-	t *testing.T
+	t   *testing.T
+	met *mishaps
 
 	mu   sync.Mutex // guards held
 	held map[string]*client.Lock
 }
 
 func (h *holders) enter(l *client.Lock) {
+	h.met.grants.Add(1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, name := range l.Names() {
@@ -118,18 +132,26 @@ func (h *holders) use(ctx context.Context, c *client.Client, dice *rand.Rand, na
 // TestUnreliableNodes lets clients compete while requests and answers are lost, doubled and refused at random. Never is a lock held
 // twice, and in the end nothing is held that nobody knows of, though every session lives on.
 func TestUnreliableNodes(t *testing.T) {
-	for seed := range uint64(4) {
+	runs := uint64(4)
+	if text, ok := os.LookupEnv("LOCKD_RUNS"); ok {
+		var err error
+		if runs, err = strconv.ParseUint(text, 10, 32); err != nil || runs == 0 {
+			t.Fatalf("LOCKD_RUNS=%q is not a number of runs", text)
+		}
+	}
+	var met mishaps
+	for seed := range runs {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			bubble(t, 1, func(t *testing.T, w *world) {
 				ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 				defer stop()
-				h := &holders{t: t, held: map[string]*client.Lock{}}
+				h := &holders{t: t, met: &met, held: map[string]*client.Lock{}}
 				names := []string{"x", "y"}
 				var all sync.WaitGroup
 				var proxies []*proxy
 				for i := range uint64(3) {
 					c, p := w.proxied(fmt.Sprint("host", i), func(cfg *client.Config) { cfg.TTL = time.Duration(3+4*i) * time.Second })
-					p.unreliable(rand.New(rand.NewPCG(seed, i)))
+					p.unreliable(rand.New(rand.NewPCG(seed, i)), &met)
 					proxies = append(proxies, p)
 					for j := range uint64(3) {
 						all.Go(func() { h.use(ctx, c, rand.New(rand.NewPCG(seed, 10+3*i+j)), names) })
@@ -150,4 +172,8 @@ func TestUnreliableNodes(t *testing.T) {
 			})
 		})
 	}
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: t.Name(), Layer: "cluster", Runs: int64(runs), Operations: met.grants.Load(), Simulated: time.Duration(runs) * 130 * time.Second,
+		Seeds: reliability.SeedRange(0, runs), Command: fmt.Sprintf("LOCKD_RUNS=%d go test ./client/go -run '^TestUnreliableNodes$'", runs),
+	}, map[string]int64{"loss": met.lost.Load(), "double": met.doubled.Load(), "refused": met.refused.Load()})...)
 }

@@ -34,6 +34,7 @@ func Run(seed uint64, show func(string)) Result {
 	w.faults()
 	w.run(w.opts.Faulty)
 	w.goodEnd()
+	w.stats.Time = w.now
 	return Result{Options: w.opts, Stats: w.stats, Hash: w.trace.hash, Err: w.err, Tail: w.trace.tail()}
 }
 

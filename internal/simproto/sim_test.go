@@ -1,6 +1,7 @@
 package simproto_test
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/simproto"
 )
 
@@ -71,6 +73,10 @@ func TestSimSeeds(t *testing.T) {
 			t.Errorf("no seed of %d met the fault %q: the run proves nothing about it", seeds, kind)
 		}
 	}
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: "sim-protocol", Layer: "protocol-sim", Runs: int64(min(next.Load(), seeds)), Operations: int64(stats.Commits), Simulated: stats.Time,
+		Violations: int64(failures), Seeds: reliability.SeedRange(first, seeds), Command: fmt.Sprintf("make sim-protocol SEEDS=%d SEED=%d", seeds, first),
+	}, reliability.Counts(stats.Faults))...)
 }
 
 // TestSimSameSeedSameTrace runs seeds twice.

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lockd/lockd/internal/reliability"
 )
 
 // TestMain lets the test's own program be the nodes that it starts.
@@ -187,9 +189,12 @@ func killLeader(t *testing.T, c *cluster) {
 	}
 	close(stop)
 	wg.Wait()
-	verify(ctx, t, c, workers)
+	operations := verify(ctx, t, c, workers)
 	slices.Sort(took)
 	n := len(took)
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: "kill", Layer: "process", Runs: int64(n), Operations: int64(operations), Command: fmt.Sprintf("make kill KILLS=%d", n),
+	}, map[string]int64{"kill of the leader": int64(n)})...)
 	t.Logf("kill -9 of the leader to the first new commit, %d times: p50 %v, p90 %v, p99 %v, max %v", n,
 		took[n/2].Round(time.Millisecond), took[n*9/10].Round(time.Millisecond), took[n*99/100].Round(time.Millisecond), took[n-1].Round(time.Millisecond))
 }
@@ -212,7 +217,8 @@ func catchUp(ctx context.Context, t *testing.T, c *cluster, node int) {
 	}
 }
 
-func verify(ctx context.Context, t *testing.T, c *cluster, workers []*worker) {
+// verify requires that what was acknowledged is there once, on all nodes, and returns how much that is.
+func verify(ctx context.Context, t *testing.T, c *cluster, workers []*worker) int {
 	t.Helper()
 	answers, err := c.settled(ctx)
 	if err != nil {
@@ -247,4 +253,5 @@ func verify(ctx context.Context, t *testing.T, c *cluster, workers []*worker) {
 		t.Errorf("%d operations found, the counter is at %d, %d acknowledged and %d unknown", found, answers[0].Value, acked, unknown)
 	}
 	t.Logf("%d operations acknowledged, %d with unknown outcome of which %d took effect", acked, unknown, found-acked)
+	return acked
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lockd/lockd/internal/reliability"
 )
 
 // spin keeps one core busy until it is killed or its parent is gone.
@@ -83,15 +86,14 @@ func TestOverload(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	verify(ctx, t, c, workers)
-	acked := 0
-	for _, w := range workers {
-		acked += len(w.acked)
-	}
+	acked := verify(ctx, t, c, workers)
 	if acked == 0 || pauses == 0 {
 		t.Fatalf("%d operations and %d pauses show nothing", acked, pauses)
 	}
 	t.Logf("%v with %d busy processes and %d pauses of %v: %d operations, %d changes of the leader", long, 4*runtime.NumCPU(), pauses, pause, acked, changes)
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: "overload", Layer: "process", Runs: 1, Operations: int64(acked), Command: fmt.Sprintf("make overload TIME=%v", long),
+	}, map[string]int64{"stop of a node": int64(pauses), "overload": int64(4 * runtime.NumCPU()), "leader change": int64(changes)})...)
 }
 
 // startSpinners runs busy processes until the test ends.
