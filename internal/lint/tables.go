@@ -12,8 +12,11 @@ import (
 	"strings"
 )
 
-// testingDoc is the document that says what is tested, and by what.
-const testingDoc = "docs/TESTING.md"
+// The documents that say what is tested, and by what; and what was found by it.
+const (
+	testingDoc     = "docs/TESTING.md"
+	reliabilityDoc = "docs/RELIABILITY.md"
+)
 
 // A Row is one row of a table in a document.
 type Row struct {
@@ -53,33 +56,43 @@ func rows(f *File, titles ...string) []Row {
 var (
 	testName = regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark|Example)[A-Z0-9_]\w*(?:/[\w.-]+)*`)
 	fileName = regexp.MustCompile(`[\w./-]*\btestdata/[\w./-]+`)
+	linkTo   = regexp.MustCompile(`\]\([^)]*\)`)
 )
 
-// Tables finds rows of docs/TESTING.md, in every table whose last column is titled Test or Tests, that name no test and no script, or
-// one that does not exist. A sub-test must be the name of a file or a string in the source of a test.
+// Tables finds rows of docs/TESTING.md and docs/RELIABILITY.md, in every table whose last column is titled Test or Tests, that name no
+// test and no script, or one that does not exist. A sub-test must be the name of a file or a string in the source of a test.
 func Tables(t *Tree) []Finding {
-	doc := t.File(testingDoc)
-	if doc == nil {
-		return []Finding{{File: testingDoc, Text: "is missing"}}
-	}
 	known := t.tests()
 	var found []Finding
+	for _, name := range []string{testingDoc, reliabilityDoc} {
+		doc := t.File(name)
+		if doc == nil {
+			found = append(found, Finding{File: name, Text: "is missing"})
+			continue
+		}
+		found = append(found, t.tables(doc, known)...)
+	}
+	return found
+}
+
+func (t *Tree) tables(doc *File, known map[string]bool) []Finding {
+	var found []Finding
 	for _, row := range rows(doc, "test", "tests") {
-		cell := row.Cells[len(row.Cells)-1]
+		cell := linkTo.ReplaceAllString(row.Cells[len(row.Cells)-1], "]")
 		scripts := fileName.FindAllString(cell, -1)
 		names := testName.FindAllString(fileName.ReplaceAllString(cell, ""), -1)
 		if len(scripts)+len(names) == 0 {
-			found = append(found, Finding{File: testingDoc, Line: row.Line, Text: "row " + row.Cells[0] + " names no test"})
+			found = append(found, Finding{File: doc.Path, Line: row.Line, Text: "row " + row.Cells[0] + " names no test"})
 		}
 		for _, name := range scripts {
 			if !t.hasSuffix(strings.TrimRight(name, ".")) {
-				found = append(found, Finding{File: testingDoc, Line: row.Line, Text: "row " + row.Cells[0] + " names " + name + ", which does not exist"})
+				found = append(found, Finding{File: doc.Path, Line: row.Line, Text: "row " + row.Cells[0] + " names " + name + ", which does not exist"})
 			}
 		}
 		for _, name := range names {
 			for part := range strings.SplitSeq(name, "/") {
 				if !known[part] {
-					found = append(found, Finding{File: testingDoc, Line: row.Line, Text: "row " + row.Cells[0] + " names " + name + ", which does not exist"})
+					found = append(found, Finding{File: doc.Path, Line: row.Line, Text: "row " + row.Cells[0] + " names " + name + ", which does not exist"})
 					break
 				}
 			}
