@@ -223,18 +223,20 @@ func courses(all []census, from int) (list []course) {
 	return list
 }
 
-// rise returns by how much the line through the values, by least squares, rises from the first to the last.
+// rise returns by how much a line through the values rises from the first to the last: its slope is the median of the slopes between all pairs
+// (Theil and Sen), so that no single value decides.
 func (c course) rise() float64 {
-	n := float64(len(c.values))
-	var sx, sy, sxx, sxy float64
-	for i, y := range c.values {
-		x := float64(i)
-		sx, sy, sxx, sxy = sx+x, sy+y, sxx+x*x, sxy+x*y
+	var slopes []float64
+	for i, a := range c.values {
+		for j, b := range c.values[i+1:] {
+			slopes = append(slopes, (b-a)/float64(j+1))
+		}
 	}
-	if n < 2 {
+	if len(slopes) == 0 {
 		return 0
 	}
-	return (n*sxy - sx*sy) / (n*sxx - sx*sx) * (n - 1)
+	slices.Sort(slopes)
+	return slopes[len(slopes)/2] * float64(len(c.values)-1)
 }
 
 func (c course) mean() float64 {
