@@ -38,7 +38,7 @@ func agree(audits []*Audit, r *report) []Entry {
 				continue
 			}
 			if e.Term != known.Term || e.Hash != known.Hash || e.Token != known.Token || !bytes.Equal(e.Command, known.Command) {
-				r.add("audits", fmt.Sprintf("two nodes differ at entry %d", e.Index), entryLine(from[place].Node, known), entryLine(a.Node, e))
+				r.add("audits", fmt.Sprintf("two nodes differ at entry %d", e.Index), seen{from[place].Node, known}, seen{a.Node, e})
 			}
 			known.At = min(known.At, e.At)
 		}
@@ -49,12 +49,20 @@ func agree(audits []*Audit, r *report) []Entry {
 	}
 	for i := 1; i < len(log); i++ {
 		if log[i].Term < log[i-1].Term {
-			r.add("audits", "terms fall", entryLine(from[i-1].Node, &log[i-1]), entryLine(from[i].Node, &log[i]))
+			r.add("audits", "terms fall", seen{from[i-1].Node, &log[i-1]}, seen{from[i].Node, &log[i]})
 		}
 	}
 	return log
 }
 
-func entryLine(node string, e *Entry) string {
-	return fmt.Sprintf("%s: entry %d of term %d: token %d, hash %x, applied %s: %s", node, e.Index, e.Term, e.Token, e.Hash, moment(e.At), commandLine(e.Command))
+// seen is an entry as a node tells it.
+type seen struct {
+	node string
+	e    *Entry
+}
+
+func (s seen) String() string {
+	e := s.e
+	return fmt.Sprintf("%s: entry %d of term %d: token %d, hash %x, applied %s: %s", s.node, e.Index, e.Term, e.Token, e.Hash, moment(e.At),
+		commandLine(e.Command))
 }

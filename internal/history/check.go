@@ -93,12 +93,17 @@ type report struct {
 	kinds map[Kind]int64
 }
 
-// add notes a violation.
-func (r *report) add(check, text string, shown ...string) {
+// add notes a violation. What shows it is printed only if it is kept.
+func (r *report) add(check, text string, shown ...any) {
 	r.Count++
-	if r.kept[check]++; r.kept[check] <= shownMost {
-		r.Violations = append(r.Violations, Violation{Check: check, Text: text, Shown: shown})
+	if r.kept[check]++; r.kept[check] > shownMost {
+		return
 	}
+	v := Violation{Check: check, Text: text}
+	for _, x := range shown {
+		v.Shown = append(v.Shown, fmt.Sprint(x))
+	}
+	r.Violations = append(r.Violations, v)
 }
 
 // Check decides whether a history and the audits of all nodes can both be true, and whether there is enough in them. An error means that

@@ -63,13 +63,13 @@ func tokens(claims []claim, r *report) {
 		c := &claims[i]
 		if i > 0 && claims[i-1].token == c.token {
 			if first := &claims[i-1]; first.process != c.process || !slices.Equal(first.keys, c.keys) || !c.entered {
-				r.add("tokens", fmt.Sprintf("token %d was granted twice", c.token), first.show.String(), c.show.String())
+				r.add("tokens", fmt.Sprintf("token %d was granted twice", c.token), first.show, c.show)
 			}
 			continue
 		}
 		if latest != nil && c.at < latest.call {
 			r.add("tokens", fmt.Sprintf("token %d had been granted before the lower token %d was asked for", c.token, latest.token),
-				c.show.String(), latest.show.String())
+				c.show, latest.show)
 		}
 		if latest == nil || c.call > latest.call {
 			latest = c
@@ -89,7 +89,7 @@ func outcomes(t *traffic, r *report) {
 				first = a
 			case first.outcome.Code == wire.Reentered && a.outcome.Code == wire.Cancelled: // and left again
 			case first.index != a.index || first.outcome.Code != a.outcome.Code || first.outcome.Token != a.outcome.Token:
-				r.add("one outcome", "a request has two outcomes", q.String(), first.String(), a.String())
+				r.add("one outcome", "a request has two outcomes", q, first, a)
 			}
 		}
 	}
@@ -149,13 +149,16 @@ func overtaken(name string, waits, asked []place, r *report) {
 			waits = waits[1:]
 		}
 		if highest != nil && asked[i].token < highest.token {
-			r.add("order", fmt.Sprintf("at %s a request was granted before one that waited already", name), highest.show.String(), asked[i].show.String())
+			r.add("order", fmt.Sprintf("at %s a request was granted before one that waited already", name), highest.show, asked[i].show)
 		}
 	}
 }
 
 // granted compares the grants and releases that the client's library told of with those of the log.
 func (w *witness) granted(operations []Operation) {
+	if !w.all() {
+		return // it is not known what would have been granted
+	}
 	for i := range operations {
 		o := &operations[i]
 		if o.Outcome != OK {
@@ -164,8 +167,11 @@ func (w *witness) granted(operations []Operation) {
 		switch o.Kind { //nolint:exhaustive // the others say nothing that is in the log
 		case Acquire, HandOn:
 			g, ok := w.grants[o.Token]
-			if !ok || o.Kind == Acquire && !sameNames(g.names, o.Keys) || !slices.Contains(g.names, o.Keys[0]) {
-				w.r.add("lost", fmt.Sprintf("token %d of %s was granted, and the log grants it to %q", o.Token, strings.Join(o.Keys, ","), g.names), o.String())
+			if !ok {
+				g = &grant{} // of nothing
+			}
+			if o.Kind == Acquire && !sameNames(g.names, o.Keys) || !slices.Contains(g.names, o.Keys[0]) {
+				w.r.add("lost", fmt.Sprintf("token %d of %s was granted, and the log grants it to %q", o.Token, strings.Join(o.Keys, ","), g.names), o)
 				continue
 			}
 			if !o.Reentrant {
@@ -174,7 +180,7 @@ func (w *witness) granted(operations []Operation) {
 		case Release:
 			g, ok := w.grants[o.Token]
 			if !ok || !g.ended && !g.entered {
-				w.r.add("lost", fmt.Sprintf("token %d was released, and by the log it was not", o.Token), o.String())
+				w.r.add("lost", fmt.Sprintf("token %d was released, and by the log it was not", o.Token), o)
 			}
 		}
 	}

@@ -38,7 +38,7 @@ func (w *witness) expiry(o Options) {
 		}
 		if confirmed != nil && e.At < confirmed.sent+int64(span/100*99) {
 			w.r.add("expiry", fmt.Sprintf("session %v of %v expired %v after the sending of a KeepAlive that was confirmed", life, span,
-				time.Duration(e.At-confirmed.sent)), beat{life, confirmed}.String(), entryLine("log", e))
+				time.Duration(e.At-confirmed.sent)), beat{life, confirmed}, seen{"log", e})
 		}
 		if o.Late > 0 && sent != nil {
 			w.late(beat{life, sent}, e, began[e.Term], span+time.Second+o.Late)
@@ -49,6 +49,6 @@ func (w *witness) expiry(o Options) {
 func (w *witness) late(last beat, e *Entry, began int64, most time.Duration) {
 	if took := time.Duration(e.At - max(last.k.sent, began)); took > most {
 		w.r.add("expiry", fmt.Sprintf("session %v expired %v after its last KeepAlive and the start of its leader, more than %v", last.life, took, most),
-			last.String(), entryLine("log", e))
+			last, seen{"log", e})
 	}
 }

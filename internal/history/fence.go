@@ -31,16 +31,16 @@ func inOrder(first, second *Operation, unfenced bool, r *report) {
 	missing := second.Order - first.Order - 1
 	switch {
 	case second.Order == first.Order:
-		r.add("fencing", fmt.Sprintf("two writes are number %d at %s", first.Order, first.Keys[0]), first.String(), second.String())
+		r.add("fencing", fmt.Sprintf("two writes are number %d at %s", first.Order, first.Keys[0]), first, second)
 	case second.Before != first.Before+1+missing && unfenced:
 		r.Lost++
 	case second.Before != first.Before+1+missing:
-		r.add("fencing", fmt.Sprintf("an increment was lost at %s", first.Keys[0]), first.String(), second.String())
+		r.add("fencing", fmt.Sprintf("an increment was lost at %s", first.Keys[0]), first, second)
 	}
 	if !unfenced && second.Token < first.Token {
-		r.add("fencing", fmt.Sprintf("%s has accepted a token after a higher one", first.Keys[0]), first.String(), second.String())
+		r.add("fencing", fmt.Sprintf("%s has accepted a token after a higher one", first.Keys[0]), first, second)
 	}
 	if second.Return < first.Call {
-		r.add("fencing", fmt.Sprintf("%s has numbered a write after one that began when it had been answered", first.Keys[0]), first.String(), second.String())
+		r.add("fencing", fmt.Sprintf("%s has numbered a write after one that began when it had been answered", first.Keys[0]), first, second)
 	}
 }

@@ -79,9 +79,9 @@ func search(h *History, o Options, r *report) error {
 		if result == porcupine.Unknown {
 			text = fmt.Sprintf("it is not decided whether some order explains what happened to %s", key)
 		}
-		var shown []string
+		var shown []any
 		for _, op := range byKey[key] {
-			shown = append(shown, op.String())
+			shown = append(shown, op)
 		}
 		if o.Dir != "" {
 			path := filepath.Join(o.Dir, fmt.Sprintf("search-%d.html", r.Searched))

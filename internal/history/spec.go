@@ -228,18 +228,18 @@ func (s *spec) end(dying []*member, how locktable.How) {
 	slices.SortFunc(dying, func(a, b *member) int { return cmp.Compare(a.life.Index, b.life.Index) })
 	for _, m := range dying {
 		type had struct {
-			index uint64
-			hold  *hold
-			wait  *wait
+			index, token uint64
+			hold         *hold
+			wait         *wait
 		}
 		var all []had
 		for _, h := range m.holds {
-			all = append(all, had{h.index, h, nil})
+			all = append(all, had{h.index, h.token, h, nil})
 		}
 		for _, w := range m.waits {
-			all = append(all, had{w.index, nil, w})
+			all = append(all, had{w.index, ^uint64(0), nil, w})
 		}
-		slices.SortFunc(all, func(a, b had) int { return cmp.Compare(a.index, b.index) })
+		slices.SortFunc(all, func(a, b had) int { return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.token, b.token)) })
 		for _, x := range all {
 			if x.hold != nil {
 				s.endHold(x.hold, how, s.clock)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lockd/lockd/internal/wire"
@@ -144,12 +145,12 @@ func overlaps(key string, list []*tenure, r *report) {
 				heap.Pop(&slots)
 			}
 			if heap.Push(&slots, x); x.limit > 0 && len(slots) > x.limit {
-				r.add("validity", fmt.Sprintf("%d hold the %d slots of %s at %s", len(slots), x.limit, key, moment(x.from)), slots.show()...)
+				r.add("validity", fmt.Sprintf("%d hold the %d slots of %s at %s", len(slots), x.limit, key, moment(x.from)), slots)
 			}
 		case Exclusive:
 		}
 		if against != nil && against.to > x.from {
-			r.add("validity", fmt.Sprintf("two hold %s at %s", key, moment(x.from)), holding{against, x}.show()...)
+			r.add("validity", fmt.Sprintf("two hold %s at %s", key, moment(x.from)), holding{against, x})
 		}
 		if last == nil || x.to > last.to {
 			last = x
@@ -173,15 +174,15 @@ func (e *holding) Pop() any {
 	return last
 }
 
-func (e holding) show() []string {
+func (e holding) String() string {
 	var lines []string
 	for _, x := range e {
 		lines = append(lines, fmt.Sprintf("%s holds token %d (%s) from %s to %s", x.process, x.token, x.mode, moment(x.from), moment(x.to)))
 		for _, o := range x.shows {
-			lines = append(lines, "  "+o.String())
+			lines = append(lines, "    as of "+o.String())
 		}
 	}
-	return lines
+	return strings.Join(lines, "\n    ")
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -17,6 +17,8 @@ type witness struct {
 	t   *traffic
 	log []Entry
 
+	commands []locktable.Command // of the entries, nil for one that has none
+	followed uint64              // the index up to which the log could be followed
 	spec     *spec
 	first    map[identity]uint64 // the entry at which each command came into the log first
 	outcomes map[identity][]locktable.Reply
@@ -69,19 +71,49 @@ func replay(log []Entry, t *traffic, r *report) *witness {
 		r.add("witness", fmt.Sprintf("the audits begin with entry %d, which is a command: the beginning is missing", log[0].Index))
 		return nil
 	}
+	if !w.decode() {
+		return nil
+	}
 	w.spec = newSpec(log[0].Token)
 	reads := t.reads
 	for i := range log {
 		reads = w.lookBefore(reads, log[i].Index)
 		if !w.entry(i) {
-			return nil
+			return w
 		}
+		w.followed = log[i].Index
 	}
 	reads = w.lookBefore(reads, log[len(log)-1].Index+1)
 	for _, q := range reads {
-		r.add("lost", fmt.Sprintf("a read was answered as of entry %d, and the log ends at %d", q.index, log[len(log)-1].Index), q.String())
+		r.add("lost", fmt.Sprintf("a read was answered as of entry %d, and the log ends at %d", q.index, log[len(log)-1].Index), q)
 	}
 	return w
+}
+
+// all reports whether the log could be followed to its end.
+func (w *witness) all() bool { return w.followed == w.log[len(w.log)-1].Index }
+
+// decode reads the commands, and reports whether all are some.
+func (w *witness) decode() bool {
+	w.commands = make([]locktable.Command, len(w.log))
+	for i := range w.log {
+		e := &w.log[i]
+		if len(e.Command) == 0 {
+			continue
+		}
+		cmd, err := locktable.Decode(e.Command)
+		if err != nil {
+			w.r.add("witness", fmt.Sprintf("entry %d is no command: %v", e.Index, err))
+			return false
+		}
+		w.commands[i] = cmd
+		if id, ok := identityIn(cmd); ok {
+			if _, again := w.first[id]; !again {
+				w.first[id] = e.Index
+			}
+		}
+	}
+	return true
 }
 
 // lookBefore compares the reads of states before the entry with this index, and returns the others.
@@ -96,24 +128,17 @@ func (w *witness) lookBefore(reads []*reading, index uint64) []*reading {
 // entry applies one entry, and reports whether the next can be.
 func (w *witness) entry(i int) bool {
 	e := &w.log[i]
-	if len(e.Command) == 0 {
+	cmd := w.commands[i]
+	if cmd == nil {
 		return true
-	}
-	cmd, err := locktable.Decode(e.Command)
-	if err != nil {
-		w.r.add("witness", fmt.Sprintf("entry %d is no command: %v", e.Index, err))
-		return false
 	}
 	before := w.spec.counter
 	reply, err := w.spec.apply(e.Index, e.Term, cmd)
 	if err != nil {
-		w.r.add("witness", fmt.Sprintf("entry %d cannot be followed: %v", e.Index, err), entryLine("log", e))
+		w.r.add("witness", fmt.Sprintf("entry %d cannot be followed: %v", e.Index, err), seen{"log", e})
 		return false
 	}
 	if id, ok := identityIn(cmd); ok {
-		if _, again := w.first[id]; !again {
-			w.first[id] = e.Index
-		}
 		w.outcomes[id] = append(w.outcomes[id], reply)
 	}
 	for _, over := range w.spec.overs {
@@ -125,7 +150,7 @@ func (w *witness) entry(i int) bool {
 	}
 	w.granting(before, reply)
 	if w.spec.counter != e.Token {
-		w.r.add("witness", fmt.Sprintf("the nodes have granted up to token %d, by the specification it is %d", e.Token, w.spec.counter), entryLine("log", e))
+		w.r.add("witness", fmt.Sprintf("the nodes have granted up to token %d, by the specification it is %d", e.Token, w.spec.counter), seen{"log", e})
 		return false // everything behind it would differ too
 	}
 	return true
@@ -163,7 +188,7 @@ func (w *witness) look(q *reading) {
 	case *wire.Get:
 		if got, ok := q.reply.(*wire.LockReply); ok {
 			if want := w.spec.look(ask.Name); !sees(got, &want) {
-				w.r.add("witness", fmt.Sprintf("a read saw what was not so as of entry %d", q.index), q.String(), fmt.Sprintf("specified: %+v", want))
+				w.r.add("witness", fmt.Sprintf("a read saw what was not so as of entry %d", q.index), q, fmt.Sprintf("specified: %+v", want))
 			}
 		}
 	case *wire.CheckTokens:
@@ -171,7 +196,7 @@ func (w *witness) look(q *reading) {
 		for i := 0; ok && i < min(len(ask.Tokens), len(got.Checks)); i++ {
 			if want := w.spec.worth(ask.Tokens[i].Name, ask.Tokens[i].Token); uint8(want) != uint8(got.Checks[i].Validity) {
 				w.r.add("witness", fmt.Sprintf("token %d of %s was not %v as of entry %d", ask.Tokens[i].Token, ask.Tokens[i].Name,
-					got.Checks[i].Validity, q.index), q.String(), fmt.Sprintf("specified: %v", want))
+					got.Checks[i].Validity, q.index), q, fmt.Sprintf("specified: %v", want))
 			}
 		}
 	}
@@ -214,11 +239,11 @@ func (w *witness) answers() {
 			w.r.Answers++
 			switch {
 			case a.index > last:
-				w.r.add("lost", fmt.Sprintf("an answer as of entry %d was given, and the log ends at %d", a.index, last), q.String(), a.String())
+				w.r.add("lost", fmt.Sprintf("an answer as of entry %d was given, and the log ends at %d", a.index, last), q, a)
 			case !happened:
-				w.r.add("lost", "what was answered is not in the log", q.String(), a.String())
-			case !specified(a, replies):
-				w.r.add("witness", "an answer is not what the log says", q.String(), a.String(), fmt.Sprintf("specified: %+v", replies))
+				w.r.add("lost", "what was answered is not in the log", q, a)
+			case a.index <= w.followed && index <= w.followed && !specified(a, replies):
+				w.r.add("witness", "an answer is not what the log says", q, a, fmt.Sprintf("specified: %+v", replies))
 			}
 			p := point{index: index, call: q.call, at: a.at, show: shown{q, a}}
 			if (i > 0 || q.kind == wire.TypeAcquire) && a.index > index {
@@ -235,7 +260,7 @@ type shown struct {
 	a answer
 }
 
-func (s shown) String() string { return s.q.String() + "; " + s.a.String() }
+func (s shown) String() string { return fmt.Sprint(s.q, "; ", s.a) }
 
 // unanswered resolves a request whose outcome the client did not hear.
 func (w *witness) unanswered(q *request, index uint64, happened bool) {
@@ -246,7 +271,7 @@ func (w *witness) unanswered(q *request, index uint64, happened bool) {
 	w.r.Happened++
 	w.points = append(w.points, point{index: index, call: q.call, at: forever, show: q})
 	if q.refused == q.sent {
-		w.r.add("refused", "each sending was refused with the promise of no effect, and it is in the log", q.String(), fmt.Sprintf("entry %d", index))
+		w.r.add("refused", "each sending was refused with the promise of no effect, and it is in the log", q, fmt.Sprintf("entry %d", index))
 	}
 }
 
@@ -282,19 +307,20 @@ func (w *witness) sessions() {
 			w.r.Answers++
 			w.points = append(w.points, point{index: k.index, rank: read, call: k.sent, at: k.at, show: beat{life, k}})
 			switch gone := dead && w.log[ended.entry].Index <= k.index; {
+			case k.index > w.followed:
 			case k.verdict == wire.Renewed && gone:
-				w.r.add("witness", fmt.Sprintf("a session was renewed as of entry %d that ended at %d", k.index, w.log[ended.entry].Index), beat{life, k}.String())
+				w.r.add("witness", fmt.Sprintf("a session was renewed as of entry %d that ended at %d", k.index, w.log[ended.entry].Index), beat{life, k})
 			case k.verdict == wire.Renewed:
 				w.r.Renewals++
 			case k.verdict == wire.Ended && !gone:
-				w.r.add("witness", fmt.Sprintf("a session is told to have ended by entry %d, and it lives", k.index), beat{life, k}.String())
+				w.r.add("witness", fmt.Sprintf("a session is told to have ended by entry %d, and it lives", k.index), beat{life, k})
 			}
 		}
 	}
 	for _, x := range w.t.ends {
 		w.r.Answers++
 		ended, dead := w.ended[x.life]
-		if !dead || w.log[ended.entry].Index != x.index || uint8(ended.how) != uint8(x.how) {
+		if x.index <= w.followed && !dead || dead && (w.log[ended.entry].Index != x.index || uint8(ended.how) != uint8(x.how)) {
 			w.r.add("witness", fmt.Sprintf("%s was told at %s that session %v ended at entry %d: %v; it did not", x.process, moment(x.at), x.life, x.index, x.how))
 		}
 	}
@@ -321,7 +347,7 @@ func (w *witness) realTime() {
 		p := &w.points[i]
 		if latest != nil && p.at < latest.call {
 			w.r.add("real time", fmt.Sprintf("what stands at entry %d was answered before what stands at entry %d was asked for", p.index, latest.index),
-				p.show.String(), latest.show.String())
+				p.show, latest.show)
 		}
 		if latest == nil || p.call > latest.call {
 			latest = p
