@@ -250,6 +250,7 @@ func (n *server) hold(h held) {
 }
 
 func (n *server) deliver(h held) {
+	n.service.answered += len(h.answers) // while a cluster grants nothing yet, there may be no other answers
 	for _, a := range h.answers {
 		a.client.Tell(machine.KeepAliveAnswer{Life: clientLife(a.life), Number: a.number, Code: verdicts[a.verdict], Cluster: h.clock})
 		if a.verdict == session.Unknown {

@@ -20,7 +20,7 @@ type service struct {
 
 	sim      *rafttest.Sim
 	states   map[raft.PeerID]*state
-	answered int // requests of clients
+	answered int // requests of clients, and signs of life
 	boots    int // processes that were started
 
 	generation int           // of the cluster
