@@ -276,6 +276,13 @@ func (d *directory) prefer(ctx context.Context, l *link, avoid uint64) *link {
 	return leader
 }
 
+// reaches reports whether a node has an address that has not failed of late.
+func (d *directory) reaches(node uint64) bool {
+	nodes, _ := d.list()
+	i := slices.IndexFunc(nodes, func(n wire.Node) bool { return n.ID == node })
+	return i >= 0 && nodes[i].Address != "" && !d.held(nodes[i].Address)
+}
+
 // held reports whether an address did not answer of late.
 func (d *directory) held(address string) bool {
 	d.mu.Lock()

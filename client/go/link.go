@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"github.com/lockd/lockd/internal/wire"
 )
@@ -20,6 +21,9 @@ type link struct {
 	conn     net.Conn
 	reader   *wire.Reader
 	out      *outbox
+	left     atomic.Bool // its owner has closed it, to go to the leader
+
+	considered bool // its owner has thought of that
 }
 
 // run reads until the connection breaks or ctx ends, hands each message to take, and sends what is put into the outbox. It returns when

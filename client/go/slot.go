@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,9 @@ const (
 	// breakPause bounds the pause after a connection broke, so that those of a node that died do not come to another all at once.
 	breakPause = 10 * time.Millisecond
 
+	// settle bounds the pause between the news of a leader and the move to it, so that the clients of a node do not all come at once.
+	settle = 5 * time.Second
+
 	// steady is how long a connection has to stand so that the next pause begins small again.
 	steady = 5 * time.Second
 )
@@ -29,6 +33,7 @@ type slot struct {
 	link    *link // nil while it is down
 	last    uint64
 	pending map[uint64]machine.Message
+	moveAt  time.Duration // when to go to the leader, 0 to stay; a link asks for it once
 }
 
 // nodesOfSlots are the nodes that the slots are connected to, 0 for none, so that each goes to another one.
@@ -74,6 +79,9 @@ func (o *owner) tend(ctx context.Context, sl *slot) {
 		if ctx.Err() != nil {
 			return
 		}
+		if l.left.Load() { // for the leader, which is tried first
+			continue
+		}
 		o.c.dir.outcome(l.endpoint, err)
 		o.c.log.LogAttrs(ctx, slog.LevelInfo, "a connection broke", slog.String("endpoint", l.endpoint), slog.Any("error", err))
 		if time.Since(began) >= steady {
@@ -98,7 +106,7 @@ func (o *owner) connected(now time.Duration, sl *slot, l *link) {
 	if o.slots[sl.number] != sl {
 		return
 	}
-	sl.link, sl.pending, sl.last = l, make(map[uint64]machine.Message), 0
+	sl.link, sl.pending, sl.last, sl.moveAt = l, make(map[uint64]machine.Message), 0, 0
 	o.m.Connected(now, sl.number)
 }
 
@@ -165,13 +173,34 @@ func (o *owner) receive(now time.Duration, sl *slot, l *link, m wire.Message) {
 	if o.slots[sl.number] != sl || sl.link != l {
 		return
 	}
-	if msg := o.fromWire(sl, m); msg != nil {
+	if n, ok := m.(*wire.Nodes); ok {
+		o.c.dir.told(n)
+		o.consider(now, sl, n)
+	} else if msg := o.fromWire(sl, m); msg != nil {
 		if a, ok := msg.(machine.OpenAnswer); ok && a.Code == machine.Refused {
 			o.refused = said(a.Body).error(machine.Refused)
 			o.s.over.Store(true) // before its callers hear of it
 		}
 		o.m.Receive(now, sl.number, msg)
 	}
+	if sl.moveAt > 0 && now >= sl.moveAt && len(sl.pending) == 0 {
+		l.left.Store(true)
+		l.close()
+	}
+}
+
+// consider plans a move to the leader if a node tells that another one leads: every command goes by way of the leader, and this
+// connection was made when nobody knew it. It is made between two requests.
+func (o *owner) consider(now time.Duration, sl *slot, n *wire.Nodes) {
+	if sl.link.welcome.Node == n.Leader {
+		sl.moveAt = 0
+		return
+	}
+	if alone := o.slots[1-sl.number] == nil; !alone || sl.link.considered || !o.c.dir.reaches(n.Leader) {
+		return
+	}
+	sl.link.considered = true
+	sl.moveAt = now + time.Duration(rand.Int64N(int64(settle)))
 }
 
 // fromWire returns what a message tells the machine, nil if nothing.
@@ -208,8 +237,6 @@ func (o *owner) fromWire(sl *slot, m wire.Message) machine.Message {
 		return machine.Answer{Life: machineLife(m.Life), Code: machine.SessionUnknown, Cluster: m.Clock}
 	case *wire.NoQuorum:
 		return machine.NoQuorum{}
-	case *wire.Nodes:
-		o.c.dir.told(m)
 	}
 	return nil
 }
