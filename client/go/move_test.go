@@ -29,7 +29,7 @@ func TestMoveToTheLeader(t *testing.T) {
 		}
 		const clients = 8
 		var mu sync.Mutex // guards dialed and moved
-		dialed, moved := map[string][]string{}, map[time.Time]bool{}
+		dialed, moved := map[string][]string{}, []time.Time{}
 		var locks []*client.Lock
 		var tells []func()
 		for i := range clients {
@@ -42,7 +42,7 @@ func TestMoveToTheLeader(t *testing.T) {
 					defer mu.Unlock()
 					dialed[name] = append(dialed[name], address)
 					if address == leader.Address {
-						moved[time.Now()] = true
+						moved = append(moved, time.Now())
 					}
 					return dial(ctx, address)
 				}
@@ -86,8 +86,8 @@ func TestMoveToTheLeader(t *testing.T) {
 				t.Errorf("%s dialed %v, not the follower %s and then the leader %s", name, addresses, follower.Address, leader.Address)
 			}
 		}
-		if len(moved) < clients/2 {
-			t.Errorf("%d clients moved at %d times", clients, len(moved))
+		if len(moved) == clients && moved[clients-1].Sub(moved[0]) < 500*time.Millisecond {
+			t.Errorf("all moved within %v", moved[clients-1].Sub(moved[0]))
 		}
 		for _, l := range locks {
 			must(t, l.Err())
