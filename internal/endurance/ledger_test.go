@@ -81,7 +81,15 @@ func (l *ledger) forget(name string) {
 func (l *ledger) work(ctx context.Context, c *client.Client, worker string) error {
 	for n := 0; ctx.Err() == nil; n++ {
 		name := fmt.Sprintf("%s/%d", worker, n)
-		if err := l.step(ctx, c, name, n); err != nil && ctx.Err() == nil {
+		switch err := l.step(ctx, c, name, n); {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, client.ErrDiskFull): // another time
+			again := time.NewTimer(100 * time.Millisecond)
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+			}
+		default:
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

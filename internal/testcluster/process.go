@@ -282,6 +282,9 @@ func (c *Processes) Running(i int) bool {
 // Ready returns a channel that is closed when node i, which runs, serves or has ended.
 func (c *Processes) Ready(i int) <-chan struct{} { return c.nodes[i].ready }
 
+// Ended returns a channel that is closed when node i, which runs, has ended, by itself or not. Stop then returns how.
+func (c *Processes) Ended(i int) <-chan struct{} { return c.nodes[i].ended }
+
 // PID returns the process id of node i, which runs.
 func (c *Processes) PID(i int) int { return c.nodes[i].cmd.Process.Pid }
 
