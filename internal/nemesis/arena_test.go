@@ -71,7 +71,7 @@ func newArena(t testing.TB, dir string, seed uint64, fenced bool, change func(*w
 	for i, host := range a.workerHosts() {
 		config := workerConfig{
 			Name: fmt.Sprintf("w%d", i+1), Endpoints: a.cluster.Endpoints(), Register: address, Clients: clients, Group: i % 2,
-			Seed: seed<<8 + uint64(i), Start: start, TTL: ttl, Epoch: epoch,
+			Seed: seed<<8 + uint64(i), Start: start, TTL: ttl, Epoch: epoch, Think: 2 * time.Millisecond,
 		}
 		if change != nil {
 			change(&config)
@@ -91,7 +91,7 @@ func (a *arena) startNodes() {
 			Dir: disk.Dir, Host: a.lab.Addr(i).String(), Log: filepath.Join(a.dir, fmt.Sprintf("n%d.log", i+1)),
 			Command: func(ctx context.Context, name string, args ...string) *exec.Cmd {
 				cmd := a.lab.Command(ctx, i, name, args...)
-				cmd.Env = append(cmd.Environ(), auditEnv+"="+a.audit(i))
+				cmd.Env = append(cmd.Environ(), auditEnv+"="+auditFile(a.dir, i))
 				if err := a.clocks[i].attach(cmd); err != nil {
 					a.t.Fatal(err)
 				}
@@ -107,8 +107,8 @@ func (a *arena) startNodes() {
 	a.cluster = testcluster.StartAt(a.t, places)
 }
 
-// audit returns the file in which node i writes what it applies.
-func (a *arena) audit(i int) string { return filepath.Join(a.dir, fmt.Sprintf("audit-n%d", i+1)) }
+// auditFile is where node i writes what it applies.
+func auditFile(dir string, i int) string { return filepath.Join(dir, fmt.Sprintf("audit-n%d", i+1)) }
 
 func (a *arena) serveRegisters() string {
 	a.t.Helper()

@@ -25,19 +25,20 @@ func kindsOfWork() map[history.Kind]int64 {
 	}
 }
 
-// check decides whether what was recorded can be.
-func (a *arena) check(p plan, hits map[kind]int64) (*history.Verdict, error) {
-	var files, skewed []string
-	for _, w := range a.workers {
-		files = append(files, w.files...)
+// check decides whether what was recorded in a directory can be.
+func check(dir string, p plan, hits map[kind]int64) (*history.Verdict, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "history-*"))
+	if err != nil {
+		return nil, err
 	}
+	var skewed []string
 	h, err := history.Read(files...)
 	if err != nil {
 		return nil, err
 	}
 	var audits []*history.Audit
 	for i := range clusterSize {
-		audit, err := history.ReadAudit(a.audit(i))
+		audit, err := history.ReadAudit(auditFile(dir, i))
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +63,7 @@ func (a *arena) check(p plan, hits map[kind]int64) (*history.Verdict, error) {
 		Minimum: history.Minimum{
 			Operations: part(leastOperations), Grants: part(leastGrants), Writes: part(leastWrites), Searched: 1, Kinds: least,
 		},
-		Faults: faults, Skewed: skewed, LeadersSkewed: leaders, SearchLimit: 10 * time.Second, Dir: a.dir,
+		Faults: faults, Skewed: skewed, LeadersSkewed: leaders, SearchLimit: 10 * time.Second, Dir: dir,
 	})
 }
 

@@ -179,7 +179,7 @@ func (a *actor) counter(ctx context.Context) {
 		return
 	}
 	a.increment(ctx, h, key)
-	_ = a.release(ctx, h)
+	_ = a.release(ctx, h) // it is recorded
 }
 
 // increment reads, thinks and writes. What it was not told it does not do again.
@@ -192,7 +192,7 @@ func (a *actor) increment(ctx context.Context, h *hold, key string) {
 		return
 	}
 	pause(ctx, a.config.Think)
-	if !a.config.Careless && h.context.Err() != nil {
+	if careless := a.config.Careless || a.dice.IntN(2) == 0; !careless && h.context.Err() != nil {
 		p.End(history.Refused, "the lock is lost", nil)
 		return
 	}

@@ -66,7 +66,7 @@ func (a *actor) handOn(ctx context.Context, l *client.Lease, h *hold) *hold {
 	ctx, cancel := context.WithTimeout(ctx, releaseLimit)
 	defer cancel()
 	defer a.holds.Delete(h)
-	p := a.recorder.Begin(h.operation(history.HandOn))
+	p := a.recorder.Begin(history.Operation{Kind: history.HandOn, Keys: h.keys, Mode: history.Exclusive, Lease: true, Before: h.token})
 	next, err := l.HandOn(ctx, leaseTime)
 	if err != nil {
 		p.Done(err)

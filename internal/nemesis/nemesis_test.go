@@ -29,9 +29,12 @@ type sum struct {
 // need skips a test that has not been asked for, and ends one that was asked for in a binary that can't.
 func need(t *testing.T) {
 	t.Helper()
+	if os.Getenv("LOCKD_NEMESIS") == "" {
+		t.Skip("LOCKD_NEMESIS is not set: make nemesis runs it, in a binary whose clocks can be moved")
+	}
 	netlab.Need(t)
 	if !clockskew.Enabled {
-		t.Fatal("this binary has only the machine's clock: use make nemesis, which builds it with the tag clockskew and the overlay")
+		t.Fatal("this binary has only the machine's clock: make nemesis builds it with the tag clockskew and an overlay")
 	}
 }
 
@@ -127,7 +130,7 @@ func scenario(t *testing.T, p plan, all *sum) {
 	if recovered != nil {
 		return // what is recorded has no end
 	}
-	v, err := a.check(p, c.hits)
+	v, err := check(dir, p, c.hits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +138,27 @@ func scenario(t *testing.T, p plan, all *sum) {
 		t.Error(err)
 	}
 	a.report(v, c, all)
+}
+
+// TestNemesisAgain judges once more what is kept in the directory that LOCKD_NEMESIS_DIR names, of the scenario LOCKD_SEED.
+func TestNemesisAgain(t *testing.T) {
+	dir := os.Getenv("LOCKD_NEMESIS_DIR")
+	if dir == "" {
+		t.Skip("LOCKD_NEMESIS_DIR is not set: there is nothing to judge again")
+	}
+	length, seed := asked(t)
+	p := newPlan(seed, min(length, scenarioLength))
+	hits := map[kind]int64{}
+	for k := range p.counts() {
+		hits[k] = 1 // what a fault has hit is known to the run alone
+	}
+	v, err := check(dir, p, hits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Err(); err != nil {
+		t.Error(err)
+	}
 }
 
 // report adds a scenario to the sum.

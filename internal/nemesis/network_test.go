@@ -137,14 +137,20 @@ func (a *arena) degrade(f fault) (func() int64, error) {
 	}
 }
 
-// resetAll ends all connections of one node, or of the clients of one worker with all nodes.
+// resetAll ends all connections of one host, a node's or a worker's, with all others.
 func (a *arena) resetAll(f fault) (func() int64, error) {
-	one := a.exposed()[int(f.pick%uint64(len(a.exposed())))]
-	before := a.lab.Stats().Resets
-	for _, other := range without(a.exposed(), one) {
-		a.lab.Reset(one, other)
+	all := a.exposed()
+	for n := range all {
+		one := all[(f.pick+uint64(n))%uint64(len(all))]
+		before := a.lab.Stats().Resets
+		for _, other := range without(all, one) {
+			a.lab.Reset(one, other)
+		}
+		if hits := a.lab.Stats().Resets - before; hits > 0 {
+			return func() int64 { return hits }, nil
+		}
 	}
-	return func() int64 { return a.lab.Stats().Resets - before }, nil
+	return nil, errNobody
 }
 
 // sever cuts links.

@@ -43,7 +43,7 @@ func newPlan(seed uint64, length time.Duration) plan {
 func (l lane) draw(seed uint64, length time.Duration, dice *rand.Rand) []fault {
 	var faults []fault
 	dealt := l.deal(seed)
-	rest := slices.DeleteFunc(l.of(), func(k kindInfo) bool { return k.beyond })
+	rest := slices.DeleteFunc(l.of(), func(k kindInfo) bool { return k.beyond || k.leadersSkewed })
 	between := func(least, most time.Duration) time.Duration {
 		return least + time.Duration(dice.Int64N(int64(most-least)))
 	}

@@ -39,8 +39,8 @@ type workerConfig struct {
 	TTL       time.Duration // of its sessions
 	Epoch     time.Duration // after which all work on new names
 	Only      string        // the one job that it does; empty: all of them
-	Think     time.Duration // between the read and the write of a counter; 0: none
-	Careless  bool          // write to the register without looking whether the lock is still held
+	Think     time.Duration // between the read and the write of a counter
+	Careless  bool          // always, and not only now and then, write to the register without looking whether the lock is still held
 }
 
 // worker is a process of clients.

@@ -24,7 +24,6 @@ type crew struct {
 	host   int
 	config workerConfig // of the present life
 	lives  int
-	files  []string // what its lives have recorded
 	log    *os.File
 
 	cmd     *exec.Cmd
@@ -55,7 +54,6 @@ func (w *crew) run() {
 	base, _, _ := strings.Cut(w.config.Name, ".")
 	w.config.Name = fmt.Sprintf("%s.%d", base, w.lives)
 	w.config.History = filepath.Join(a.dir, "history-"+w.config.Name)
-	w.files = append(w.files, w.config.History)
 	text, err := json.Marshal(w.config)
 	if err != nil {
 		a.t.Fatal(err)
