@@ -18,6 +18,8 @@ import (
 // Auditor writes down what a node applies. Its Applied is to be the node's lockd.Config.Applied. Each entry is one write, so a node that
 // is killed loses no entry that it answered for.
 type Auditor struct {
+	clock func() int64
+
 	mu    sync.Mutex // guards the fields below
 	file  *os.File
 	line  []byte
@@ -30,7 +32,7 @@ func OpenAuditor(path, node string) (*Auditor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	a := &Auditor{file: f}
+	a := &Auditor{clock: Now, file: f}
 	// The line before may be torn.
 	if _, err := fmt.Fprintf(f, "\nnode %q\n", node); err != nil {
 		return nil, fmt.Errorf("history: %w", errors.Join(err, f.Close()))
@@ -38,11 +40,14 @@ func OpenAuditor(path, node string) (*Auditor, error) {
 	return a, nil
 }
 
+// UseClock makes the Auditor read another clock than [Now], for a history within a simulation. It is called before anything else.
+func (a *Auditor) UseClock(clock func() int64) { a.clock = clock }
+
 // Applied writes down an entry. It is safe for concurrent use.
 func (a *Auditor) Applied(e lockd.Entry) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := appendEntry(a.line[:0], &Entry{Entry: e, At: Now()})
+	b := appendEntry(a.line[:0], &Entry{Entry: e, At: a.clock()})
 	a.line = b
 	if _, err := a.file.Write(b); err != nil && a.fails == nil {
 		a.fails = fmt.Errorf("history: audit: %w", err)
