@@ -315,15 +315,16 @@ func code(s string) string {
 
 func codes(names []string) string { return "`" + strings.Join(names, "`, `") + "`" }
 
-// links leads from the names of tests to their source, where there is one file.
+// links leads from the names of tests, with or without their directory, to their source.
 func links(names []string, files map[string]string) string {
 	var all []string
 	for _, name := range names {
-		text := code(name)
-		if file := files[name]; file != "" {
-			text = "[" + text + "](" + file + ")"
+		file := files[name]
+		if file == "" {
+			all = append(all, code(name))
+			continue
 		}
-		all = append(all, text)
+		all = append(all, "["+code(name[strings.LastIndex(name, ".")+1:])+"]("+file+")")
 	}
 	return strings.Join(all, ", ")
 }

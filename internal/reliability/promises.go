@@ -43,7 +43,8 @@ func DecodePromises(data []byte) ([]Promise, error) {
 
 var testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 
-// testFiles returns the file of each test below root whose name only one file has, relative to the directory of the page.
+// testFiles returns the file of each test below root, relative to the directory of the page: under the test's name if only one file has
+// it, and under the directory, a dot and the name.
 func testFiles(root string) (map[string]string, error) {
 	files := map[string]string{}
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
@@ -63,12 +64,17 @@ func testFiles(root string) (map[string]string, error) {
 		if err != nil {
 			return err
 		}
+		dir, err := filepath.Rel(root, filepath.Dir(name))
+		if err != nil {
+			return err
+		}
 		for _, m := range testFunction.FindAllSubmatch(source, -1) {
 			test, rel := string(m[1]), at
 			if _, taken := files[test]; taken { // neither is meant
 				rel = ""
 			}
 			files[test] = filepath.ToSlash(rel)
+			files[filepath.ToSlash(dir)+"."+test] = filepath.ToSlash(at)
 		}
 		return nil
 	})
