@@ -74,11 +74,6 @@ type (
 	parted struct{ lives []session.Life }
 )
 
-func (b *beats) init(n *server) {
-	b.batches = map[uint64]*batch{}
-	b.flushed = n.Now() - digestEvery
-}
-
 // take takes in a KeepAlive. Of each session the one with the highest number counts.
 func (n *server) take(c *client, ka machine.KeepAlive) {
 	life := sessionLife(ka.Life)

@@ -22,7 +22,6 @@ const (
 
 // front is the part of a server that faces the clients and the other nodes. It dies with the process.
 type front struct {
-	n       *server
 	clients []*client
 	byConn  map[*simworld.Conn]*client
 	listen  map[session.ID][]*client // who hears of a session
@@ -79,10 +78,11 @@ type verdict struct {
 	retry bool // nobody knows, or it had no effect
 }
 
-func (f *front) init(n *server) {
-	f.n = n
-	f.byConn, f.listen, f.pending = map[*simworld.Conn]*client{}, map[session.ID][]*client{}, map[uint64]*command{}
-	f.beats.init(n)
+func newFront(n *server) front {
+	return front{
+		byConn: map[*simworld.Conn]*client{}, listen: map[session.ID][]*client{}, pending: map[uint64]*command{},
+		beats: beats{batches: map[uint64]*batch{}, flushed: n.Now() - digestEvery},
+	}
 }
 
 // fromClient takes a message of a client.

@@ -68,7 +68,7 @@ func (m *state) Apply(b raft.Batch) {
 	switch {
 	case m.behind >= behindMost:
 		m.flush()
-	case m.s.World.Rand.Float64() < m.s.swarm.Flush:
+	case m.s.Rand.Float64() < m.s.swarm.Flush:
 		m.node.After(m.s.Between(0, m.s.opts.FlushMost), "flush", m.flushOrCrash)
 	}
 }

@@ -102,7 +102,7 @@ func (s *service) disaster() bool {
 		s.Hit("restore without waiting")
 		down, s.embargo = 2*s.Opts.TTL+2*s.Opts.LeaseMost()+time.Second, 0
 	}
-	s.World.Run(s.Now() + down)
+	s.Run(s.Now() + down)
 	s.generation++
 	s.offset = s.Now()
 	clear(s.states)

@@ -53,7 +53,7 @@ func Run(seed uint64, show func(string)) Result {
 	if r.Err == nil {
 		r.Err = s.Err
 	}
-	r.Stats, r.Hash = s.Stats, r.Hash^s.World.Hash()
+	r.Stats, r.Hash = s.Stats, r.Hash^s.Hash()
 	return r
 }
 

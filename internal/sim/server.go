@@ -40,13 +40,13 @@ const pace = 10 * time.Millisecond
 
 func newServer(m *state) *server {
 	n := &server{service: m.s, state: m, place: int(m.node.ID().Node - 1), planned: simworld.Never}
-	n.front.init(n)
+	n.front = newFront(n)
 	return n
 }
 
 func (n *server) started() {
-	n.service.boots++
-	n.boot = n.service.boots
+	n.boots++
+	n.boot = n.boots
 	n.up, n.planned, n.skipped = true, simworld.Never, 0
 	n.standing = raft.Standing{}
 	n.applies = raft.Position{Index: n.replica.Mark().Index, Term: n.replica.Mark().Term}
@@ -59,11 +59,10 @@ func (n *server) ended() {
 	n.Tracef("node %d ends", n.place)
 	n.up, n.draining, n.inbox, n.unserved = false, false, nil, nil
 	n.reign, n.watch = nil, nil
-	for _, c := range n.front.clients {
+	for _, c := range n.clients {
 		c.Break()
 	}
-	n.front = front{}
-	n.front.init(n)
+	n.front = newFront(n)
 }
 
 func (n *server) resumed(after time.Duration) {

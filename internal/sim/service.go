@@ -128,7 +128,7 @@ func (n *server) send(to int, msg any) {
 	}
 	from, generation := n.place, n.generation
 	for range copies {
-		n.World.After(n.delay(), func() {
+		n.After(n.delay(), func() {
 			if n.generation != generation {
 				return // the nodes of another cluster are refused
 			}

@@ -14,7 +14,7 @@ type disk struct {
 	last    locktable.Changes
 }
 
-// checkpoint writes what changed to the node's disk, never ahead of its synced log.
+// checkpoint writes what changed to the node's disk, simworld.Never ahead of its synced log.
 func (n *node) checkpoint() {
 	if n.applied > n.raft.synced {
 		return

@@ -3,63 +3,36 @@ package simproto
 import (
 	"time"
 
+	"github.com/lockd/lockd/internal/simworld"
 	"github.com/lockd/lockd/session"
 )
-
-// again does something at random times, until the faults end.
-func (w *world) again(mean time.Duration, do func()) {
-	if mean == 0 {
-		return
-	}
-	w.after(w.between(0, 2*mean), func() {
-		if !w.healed {
-			do()
-			w.again(mean, do)
-		}
-	})
-}
 
 // faults plans everything that goes wrong.
 func (w *world) faults() {
 	o := &w.opts
-	long := 2 * o.TTL
-	some := func() *node { return w.nodes[w.rng.IntN(len(w.nodes))] }
-	program := func() *process { return w.clients[w.rng.IntN(len(w.clients))] }
-	w.again(o.Election, func() { w.elect(some().id) })
-	w.again(o.Depose, func() { w.depose(w.between(0, long)) })
-	w.again(o.Crash, func() { w.crash(some(), w.between(0, long)) })
-	w.again(o.NodePause, func() { w.pause(some(), w.between(0, long)) })
-	w.again(o.Lag, func() {
-		w.stats.Faults["apply lag"]++
-		some().lagging = w.now + w.between(0, long)
+	long := 2 * o.Programs.TTL
+	some := func() *node { return w.nodes[w.Rand.IntN(len(w.nodes))] }
+	w.Again(o.Election, func() { w.elect(some().id) })
+	w.Again(o.Depose, func() { w.depose(w.Between(0, long)) })
+	w.Again(o.Crash, func() { w.crash(some(), w.Between(0, long)) })
+	w.Again(o.NodePause, func() { w.pause(some(), w.Between(0, long)) })
+	w.Again(o.Lag, func() {
+		w.Hit("apply lag")
+		some().lagging = w.Now() + w.Between(0, long)
 	})
-	w.again(o.Cut, func() { w.cutOff(some(), w.between(0, long)) })
-	w.again(o.Break, func() {
-		if c := program().conns[w.rng.IntN(2)]; c != nil {
-			w.stats.Faults["break"]++
-			c.breakOff()
-		}
-	})
-	w.again(o.ClientPause, func() {
-		w.stats.Faults["client pause"]++
-		program().pause(w.between(0, long), false)
-	})
-	w.again(o.Suspend, func() {
-		w.stats.Faults["suspend"]++
-		program().pause(w.between(0, long), true)
-	})
-	w.again(o.Kill, func() { w.kill(program(), w.between(0, long)) })
+	w.Again(o.Cut, func() { w.cutOff(some(), w.Between(0, long)) })
+	w.Faults()
 	w.failOver()
 }
 
 // failOver elects a leader when there is none that works, as timeouts would.
 func (w *world) failOver() {
-	w.after(w.between(100*time.Millisecond, time.Second), func() {
-		if w.healed {
+	w.After(w.Between(100*time.Millisecond, time.Second), func() {
+		if w.Healed {
 			return
 		}
 		if w.leader() == nil {
-			w.elect(w.rng.IntN(len(w.nodes)))
+			w.elect(w.Rand.IntN(len(w.nodes)))
 		}
 		w.failOver()
 	})
@@ -94,9 +67,9 @@ func (w *world) crash(n *node, d time.Duration) {
 	if !n.up {
 		return
 	}
-	w.stats.Faults["crash"]++
+	w.Hit("crash")
 	n.crash()
-	w.after(d, func() {
+	w.After(d, func() {
 		if !n.up {
 			n.restart()
 		}
@@ -108,20 +81,20 @@ func (w *world) pause(n *node, d time.Duration) {
 	if !n.running() {
 		return
 	}
-	w.stats.Faults["node pause"]++
-	w.tracef("node %d stops for %v", n.id, d)
-	n.paused = w.now + d
+	w.Hit("node pause")
+	w.Tracef("node %d stops for %v", n.id, d)
+	n.paused = w.Now() + d
 	n.skipped += max(0, d-session.StallMax)
-	n.planned = never
+	n.planned = simworld.Never
 	n.plan(n.paused)
 }
 
 // cutOff drops the messages of a node, or those to it, or both, to some or all of the others.
 func (w *world) cutOff(n *node, d time.Duration) {
-	w.stats.Faults["cut"]++
-	from, to := w.rng.IntN(3) > 0, w.rng.IntN(3) > 0
+	w.Hit("cut")
+	from, to := w.Rand.IntN(3) > 0, w.Rand.IntN(3) > 0
 	for _, o := range w.nodes {
-		if o == n || w.rng.IntN(4) == 0 {
+		if o == n || w.Rand.IntN(4) == 0 {
 			continue
 		}
 		if from {
@@ -139,65 +112,48 @@ func (w *world) depose(d time.Duration) {
 	if old == nil {
 		return
 	}
-	w.stats.Faults["deposed leader"]++
+	w.Hit("deposed leader")
 	for _, o := range w.nodes {
 		if o != old {
 			w.sever(old, o, d)
 			w.sever(o, old, d)
 		}
 	}
-	w.after(w.between(0, d), func() {
-		if !w.healed {
-			w.elect((old.id + 1 + w.rng.IntN(len(w.nodes)-1)) % len(w.nodes))
+	w.After(w.Between(0, d), func() {
+		if !w.Healed {
+			w.elect((old.id + 1 + w.Rand.IntN(len(w.nodes)-1)) % len(w.nodes))
 		}
 	})
 }
 
 func (w *world) sever(from, to *node, d time.Duration) {
 	from.cut[to.id] = true
-	w.tracef("node %d does not reach node %d for %v", from.id, to.id, d)
-	w.after(d, func() { from.cut[to.id] = false })
-}
-
-func (w *world) kill(p *process, d time.Duration) {
-	if !p.alive {
-		return
-	}
-	w.stats.Faults["kill"]++
-	p.kill()
-	w.after(d, func() {
-		if !p.alive && !w.truth.resting {
-			p.start()
-		}
-	})
+	w.Tracef("node %d does not reach node %d for %v", from.id, to.id, d)
+	w.After(d, func() { from.cut[to.id] = false })
 }
 
 // heal ends all faults and lets one node lead.
 func (w *world) heal() {
-	w.healed = true
-	w.tracef("the faults end")
+	w.Healed = true
+	w.Tracef("the faults end")
 	for _, n := range w.nodes {
 		clear(n.cut)
 		if !n.up {
 			n.restart()
 		}
-		if n.paused > w.now {
-			n.skipped -= min(n.paused-w.now, max(0, n.skipped))
-			n.paused = w.now
+		if n.paused > w.Now() {
+			n.skipped -= min(n.paused-w.Now(), max(0, n.skipped))
+			n.paused = w.Now()
 		}
-		n.lagging = w.now
-		n.planned = never
-		n.plan(w.now)
+		n.lagging = w.Now()
+		n.planned = simworld.Never
+		n.plan(w.Now())
 	}
-	for _, p := range w.clients {
-		if !p.alive {
-			p.start()
-		}
-	}
+	w.Revive()
 	for _, n := range w.nodes {
 		if w.elect(n.id) {
 			return
 		}
 	}
-	w.fail("no node can be elected")
+	w.Fail("no node can be elected")
 }

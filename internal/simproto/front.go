@@ -5,22 +5,23 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/internal/machine"
+	"github.com/lockd/lockd/internal/simworld"
 	"github.com/lockd/lockd/lockd/locktable"
 	"github.com/lockd/lockd/session"
 )
 
 // front is the part of a node that faces the clients. It dies with the node.
 type front struct {
-	conns    []*conn
+	conns    []*simworld.Conn
 	tickets  uint64
-	pending  map[uint64]request       // requests that are on their way, by ticket
-	waits    map[waitName]*conn       // who hears of the outcome of a wait
-	attached map[session.Life][]*conn // who hears of the end of a session
-	kept     []keptAlive              // KeepAlives for the next batch
-	batchAt  time.Duration            // when it leaves
-	asked    []keptAlive              // KeepAlives that were in a batch and are not answered
-	confirms []confirmedMsg           // confirmations whose read index is not applied yet
-	troubled time.Duration            // when the clients were told last that rounds fail
+	pending  map[uint64]request                // requests that are on their way, by ticket
+	waits    map[waitName]*simworld.Conn       // who hears of the outcome of a wait
+	attached map[session.Life][]*simworld.Conn // who hears of the end of a session
+	kept     []keptAlive                       // KeepAlives for the next batch
+	batchAt  time.Duration                     // when it leaves
+	asked    []keptAlive                       // KeepAlives that were in a batch and are not answered
+	confirms []confirmedMsg                    // confirmations whose read index is not applied yet
+	troubled time.Duration                     // when the clients were told last that rounds fail
 }
 
 type waitName struct {
@@ -30,13 +31,13 @@ type waitName struct {
 
 // request is what a node remembers of a request of a client.
 type request struct {
-	conn *conn
-	msg  machine.Message
+	conn *simworld.Conn
+	msg  any
 }
 
 // keptAlive is a KeepAlive in the hands of a node.
 type keptAlive struct {
-	conn   *conn
+	conn   *simworld.Conn
 	life   session.Life
 	number uint64
 	taken  time.Duration // by the node's clock
@@ -58,7 +59,7 @@ type (
 
 func newFront() front {
 	return front{
-		pending: map[uint64]request{}, waits: map[waitName]*conn{}, attached: map[session.Life][]*conn{}, batchAt: never,
+		pending: map[uint64]request{}, waits: map[waitName]*simworld.Conn{}, attached: map[session.Life][]*simworld.Conn{}, batchAt: simworld.Never,
 	}
 }
 
@@ -66,8 +67,8 @@ func newFront() front {
 const requestTimeout = 700 * time.Millisecond
 
 func (n *node) handleClient(m fromClient) {
-	if m.conn.boot != n.boot || m.conn.closed {
-		return
+	if !slices.Contains(n.conns, m.conn) {
+		return // of an earlier process, or closed
 	}
 	switch msg := m.msg.(type) {
 	case nil:
@@ -81,29 +82,7 @@ func (n *node) handleClient(m fromClient) {
 		n.carryOn(m, &locktable.Close{Session: sessionLife(msg.Life)})
 	case machine.Request:
 		n.attach(m.conn, msg.Life)
-		n.carryOn(m, command(msg))
-	}
-}
-
-// command translates a request of a client.
-func command(r machine.Request) locktable.Command {
-	head := locktable.Request{Session: sessionLife(r.Life), Seq: r.Seq, Acked: r.Acked, Seen: r.Seen}
-	job, _ := r.Op.Body.(job)
-	switch r.Op.Kind {
-	case machine.OpAcquire, machine.OpTry:
-		wait := r.Op.Wait
-		if r.Op.Kind == machine.OpAcquire && wait == 0 {
-			wait = locktable.Forever
-		}
-		return &locktable.Acquire{
-			Request: head, Names: job.names, Mode: job.mode, Limit: job.limit, Wait: wait, Owner: job.owner, Delay: job.delay,
-		}
-	case machine.OpRelease:
-		return &locktable.Release{Request: head, Name: job.names[0], Token: r.Op.Token}
-	case machine.OpCancel:
-		return &locktable.Cancel{Request: head, Target: r.Op.Target, Name: job.names[0]}
-	default:
-		return &locktable.SetValue{Request: head, Name: job.names[0], Token: job.token, Value: []byte{1}}
+		n.carryOn(m, simworld.Command(msg))
 	}
 }
 
@@ -119,7 +98,7 @@ func (n *node) carryOn(m fromClient, cmd locktable.Command) {
 	case n.raft.hint >= 0:
 		n.w.send(n.id, n.raft.hint, forwardMsg{ticket: t, data: data})
 	}
-	n.w.after(requestTimeout, func() {
+	n.w.After(requestTimeout, func() {
 		if n.boot == t.boot && n.running() {
 			n.giveUp(t.number)
 		}
@@ -135,9 +114,9 @@ func (n *node) giveUp(number uint64) {
 	delete(n.pending, number)
 	switch msg := r.msg.(type) {
 	case machine.OpenRequest:
-		r.conn.toClient(machine.OpenAnswer{ID: msg.ID, Code: machine.Retry})
+		r.conn.Tell(machine.OpenAnswer{ID: msg.ID, Code: machine.Retry})
 	case machine.Request:
-		r.conn.toClient(machine.Answer{Life: msg.Life, Seq: msg.Seq, Code: machine.Retry})
+		r.conn.Tell(machine.Answer{Life: msg.Life, Seq: msg.Seq, Code: machine.Retry})
 	}
 }
 
@@ -153,43 +132,21 @@ func (n *node) answer(number uint64, reply locktable.Reply) {
 	case machine.OpenRequest:
 		a := machine.OpenAnswer{ID: msg.ID, Code: machine.Done, Index: reply.Index, Cluster: cluster}
 		if reply.Code != locktable.OK {
-			n.w.fail("Open is answered with %d", reply.Code)
+			n.w.Fail("Open is answered with %d", reply.Code)
 		}
 		n.attach(r.conn, machine.Life{ID: msg.ID, Index: reply.Index})
-		r.conn.toClient(a)
+		r.conn.Tell(a)
 	case machine.CloseRequest:
-		r.conn.toClient(machine.CloseAnswer{Life: msg.Life})
+		r.conn.Tell(machine.CloseAnswer{Life: msg.Life})
 	case machine.Request:
 		if reply.Code == locktable.Queued {
 			n.waits[waitName{sessionLife(msg.Life), msg.Seq}] = r.conn
 		}
-		r.conn.toClient(machine.Answer{Life: msg.Life, Seq: msg.Seq, Code: n.w.code(reply.Code), Token: reply.Token, Cluster: cluster})
+		n.w.Judge.Answered(sessionLife(msg.Life), msg.Seq, reply)
+		a := n.w.Answer(sessionLife(msg.Life), msg.Seq, reply)
+		a.Cluster = cluster
+		r.conn.Tell(a)
 	}
-}
-
-// code translates an outcome. Two of them no client of ours may ever see.
-func (w *world) code(c locktable.Code) machine.Code {
-	switch c { //nolint:exhaustive // what is not named is a refusal
-	case locktable.OK:
-		return machine.Done
-	case locktable.Granted, locktable.Reentered:
-		return machine.Granted
-	case locktable.Queued:
-		return machine.Queued
-	case locktable.Held:
-		return machine.NotAcquired
-	case locktable.TimedOut:
-		return machine.TimedOut
-	case locktable.Cancelled:
-		return machine.Cancelled
-	case locktable.NotHeld:
-		return machine.NotHeld
-	case locktable.SessionUnknown:
-		return machine.SessionUnknown
-	case locktable.WindowFull, locktable.Invalid:
-		w.fail("a request is answered with %d", c)
-	}
-	return machine.Refused
 }
 
 // waitOver tells the outcome of a wait to who waits for it here.
@@ -200,37 +157,32 @@ func (n *node) waitOver(e locktable.Effect) {
 		return
 	}
 	delete(n.waits, name)
-	c.toClient(machine.Answer{
-		Life: clientLife(e.Session), Seq: e.Seq, Code: n.w.code(e.Reply.Code), Token: e.Reply.Token, Cluster: n.table.Clock(),
-	})
+	a := n.w.Answer(e.Session, e.Seq, e.Reply)
+	a.Cluster = n.table.Clock()
+	c.Tell(a)
 }
 
 // attach notes that a connection serves a life.
-func (n *node) attach(c *conn, l machine.Life) {
-	if _, ok := c.lives[l]; ok {
-		return
+func (n *node) attach(c *simworld.Conn, l machine.Life) {
+	if life := sessionLife(l); c.Name(life) {
+		n.attached[life] = append(n.attached[life], c)
 	}
-	c.lives[l] = struct{}{}
-	c.order = append(c.order, l)
-	life := sessionLife(l)
-	n.attached[life] = append(n.attached[life], c)
 }
 
 // tell sends a message to every connection of a life.
 func (n *node) tell(life session.Life, msg machine.Message) {
 	for _, c := range n.attached[life] {
-		c.toClient(msg)
+		c.Tell(msg)
 	}
 	delete(n.attached, life)
 }
 
 // hungUp notes the end of a connection: the KeepAlives it brought go on first, then the report of its end.
-func (n *node) hungUp(c *conn) {
-	c.closed = true
-	n.conns = slices.DeleteFunc(n.conns, func(o *conn) bool { return o == c })
+func (n *node) hungUp(c *simworld.Conn) {
+	c.Close()
+	n.conns = slices.DeleteFunc(n.conns, func(o *simworld.Conn) bool { return o == c })
 	n.flushKeepAlives(true)
-	for _, l := range c.order {
-		life := sessionLife(l)
+	for _, life := range c.Named() {
 		if at := slices.Index(n.attached[life], c); at >= 0 {
 			n.attached[life] = slices.Delete(n.attached[life], at, at+1)
 			n.toLeader(disconnectedMsg{life: life})
@@ -259,14 +211,14 @@ func (n *node) keep(k keptAlive) {
 		}
 	}
 	if len(n.kept) == 0 {
-		n.batchAt = n.w.now + n.w.opts.Batch
+		n.batchAt = n.w.Now() + n.w.opts.Batch
 	}
 	n.kept = append(n.kept, k)
 }
 
 // flushKeepAlives sends the batch, if it is time.
 func (n *node) flushKeepAlives(now bool) {
-	if len(n.kept) == 0 || !now && n.w.now < n.batchAt {
+	if len(n.kept) == 0 || !now && n.w.Now() < n.batchAt {
 		return
 	}
 	list := make([]session.KeepAlive, len(n.kept))
@@ -275,7 +227,7 @@ func (n *node) flushKeepAlives(now bool) {
 		list[i] = session.KeepAlive{Life: k.life, Number: k.number, Age: age, From: uint64(n.id)}
 	}
 	n.asked = append(n.asked, n.kept...)
-	n.kept, n.batchAt = nil, never
+	n.kept, n.batchAt = nil, simworld.Never
 	n.toLeader(keepAlivesMsg{list: list})
 }
 
@@ -286,9 +238,7 @@ func (n *node) handleKeepAlives(m keepAlivesMsg) {
 	}
 	for _, ka := range m.list {
 		n.keeper.KeepAlive(n.local(), ka)
-		if was, ok := n.heard[ka.Life]; ok {
-			n.heard[ka.Life] = max(was, n.awake()-ka.Age)
-		}
+		n.watch.KeptAlive(ka, n.awake())
 	}
 }
 
@@ -318,7 +268,7 @@ func (n *node) release() {
 			if k.life != m.answer.Life || k.number != m.answer.Number {
 				return false
 			}
-			k.conn.toClient(machine.KeepAliveAnswer{
+			k.conn.Tell(machine.KeepAliveAnswer{
 				Life: clientLife(k.life), Number: k.number, Code: verdicts[m.answer.Verdict], Cluster: m.cluster,
 			})
 			return true
@@ -336,10 +286,10 @@ func (n *node) sweep() {
 	if len(n.asked) == 0 {
 		return
 	}
-	if age := n.local() - n.asked[0].taken; age > time.Second && n.w.now-n.troubled > time.Second {
-		n.troubled = n.w.now
+	if age := n.local() - n.asked[0].taken; age > time.Second && n.w.Now()-n.troubled > time.Second {
+		n.troubled = n.w.Now()
 		for _, c := range n.conns {
-			c.toClient(machine.NoQuorum{})
+			c.Tell(machine.NoQuorum{})
 		}
 	}
 	n.asked = slices.DeleteFunc(n.asked, func(k keptAlive) bool { return n.local()-k.taken > 10*time.Second })

@@ -77,7 +77,7 @@ func (w *world) elect(i int) bool {
 		n.follow(term, i)
 	}
 	c.lead(term)
-	w.stats.Faults["election"]++
+	w.Hit("election")
 	return true
 }
 
@@ -98,7 +98,7 @@ func (r *raft) lastTerm() uint64 {
 // follow makes the node a follower in the term.
 func (n *node) follow(term uint64, leader int) {
 	if n.raft.leading {
-		n.w.tracef("node %d steps down from term %d", n.id, n.raft.term)
+		n.w.Tracef("node %d steps down from term %d", n.id, n.raft.term)
 		n.stepDown()
 	}
 	n.raft.term = term
@@ -112,7 +112,7 @@ func (n *node) lead(term uint64) {
 	r.log = slices.Clip(r.log)
 	r.match = make([]int, len(n.w.nodes))
 	r.rounds = nil
-	n.w.tracef("node %d leads term %d with a log of %d, %d committed", n.id, term, len(r.log), n.w.truth.committed())
+	n.w.Tracef("node %d leads term %d with a log of %d, %d committed", n.id, term, len(r.log), len(n.w.log))
 	n.startKeeper(term)
 	r.first = len(r.log) + 1
 	n.appendEntries(&entry{term: term})
@@ -129,7 +129,7 @@ func (n *node) appendEntries(entries ...*entry) {
 // sync makes what the log holds now safe from a crash, after a while, and acknowledges as much of the leader's log as is safe.
 func (n *node) sync(leaders []*entry) {
 	r, boot, term, log := &n.raft, n.boot, n.raft.term, n.raft.log
-	n.w.after(n.w.between(0, n.w.opts.SyncMost), func() {
+	n.w.After(n.w.Between(0, n.w.opts.SyncMost), func() {
 		if n.boot != boot || !n.up {
 			return
 		}
@@ -155,7 +155,7 @@ func (n *node) broadcast(round uint64) {
 			n.w.send(n.id, to.id, appendMsg{term: r.term, leader: n.id, log: r.log, commit: r.commit, round: round})
 		}
 	}
-	n.beatAt = n.w.now + n.w.opts.Heartbeat
+	n.beatAt = n.w.Now() + n.w.opts.Heartbeat
 }
 
 // handleAppend takes the log of a leader.
@@ -174,7 +174,7 @@ func (n *node) handleAppend(m appendMsg) {
 			r.synced = k
 		}
 		if k < r.commit {
-			n.w.fail("node %d drops the committed entry %d for the leader of term %d", n.id, k+1, m.term)
+			n.w.Fail("node %d drops the committed entry %d for the leader of term %d", n.id, k+1, m.term)
 			return
 		}
 		// What follows in the own log is older than the leader's, or the leader would be older than it.
@@ -217,7 +217,7 @@ func (n *node) matched(from, synced int) {
 	index := sorted[(len(sorted)-1)/2]
 	if index > r.commit && r.log[index-1].term == r.term {
 		r.commit = index
-		n.w.truth.extend(r.log[:index])
+		n.w.commit(r.log[:index])
 		n.broadcast(0)
 	}
 }
@@ -242,7 +242,7 @@ func (n *node) acknowledged(from int, number uint64) {
 		if count(round.acks) > len(n.w.nodes)/2 {
 			r.rounds = r.rounds[i+1:]
 			n.keeper.RoundDone(number, uint64(round.index))
-			n.w.stats.Rounds++
+			n.w.Stats.Rounds++
 		}
 		return
 	}

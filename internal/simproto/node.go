@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lockd/lockd/internal/machine"
+	"github.com/lockd/lockd/internal/simworld"
 	"github.com/lockd/lockd/lockd/locktable"
 	"github.com/lockd/lockd/session"
 )
@@ -14,11 +15,11 @@ type node struct {
 	id    int
 	boot  int
 	up    bool
-	clock clock
+	clock simworld.Clock
 	cut   []bool // which nodes its messages do not reach
 
 	inbox   []any
-	planned time.Duration // of its next turn, never if none is planned
+	planned time.Duration // of its next turn, simworld.Never if none is planned
 	paused  time.Duration // until when
 	lagging time.Duration // until when it applies nothing
 	skipped time.Duration // of its pauses, what a leader must not count
@@ -28,19 +29,16 @@ type node struct {
 	applied int
 	disk    disk
 	keeper  *session.Keeper
-	heard   map[session.Life]time.Duration // as leader: when each was heard of last, without what was skipped
-	doomed  map[session.Life]struct{}      // as leader: whose end it has proposed
+	watch   *simworld.Watch // as leader
 	beatAt  time.Duration
 	unfit   bool
 
 	front
 }
 
-const never = time.Duration(1<<63 - 1)
-
 func newNode(w *world, id int) *node {
-	n := &node{w: w, id: id, up: true, cut: make([]bool, w.opts.Nodes), planned: never}
-	n.clock = clock{base: w.between(0, time.Hour), drift: w.drift()}
+	n := &node{w: w, id: id, up: true, cut: make([]bool, w.opts.Nodes), planned: simworld.Never}
+	n.clock = simworld.Clock{Base: w.Between(0, time.Hour), Drift: w.Drift()}
 	n.raft.hint = -1
 	n.table = locktable.NewTable()
 	n.disk.records = map[string][]byte{}
@@ -48,18 +46,22 @@ func newNode(w *world, id int) *node {
 	return n
 }
 
-// drift draws the rate of a clock.
-func (w *world) drift() int {
-	return w.rng.IntN(2*w.opts.Drift+1) - w.opts.Drift
-}
-
-func (n *node) running() bool { return n.up && n.paused <= n.w.now }
+func (n *node) running() bool { return n.up && n.paused <= n.w.Now() }
 
 // local reads the node's clock.
-func (n *node) local() time.Duration { return n.clock.at(n.w.now) }
+func (n *node) local() time.Duration { return n.clock.At(n.w.Now()) }
 
 // awake is how long the node has been awake, as far as a leader may count it.
-func (n *node) awake() time.Duration { return n.w.now - n.skipped }
+func (n *node) awake() time.Duration { return n.w.Now() - n.skipped }
+
+// Up implements simworld.Server.
+func (n *node) Up() bool { return n.up }
+
+// Connected implements simworld.Server.
+func (n *node) Connected(c *simworld.Conn) { n.conns = append(n.conns, c) }
+
+// Receive implements simworld.Server.
+func (n *node) Receive(c *simworld.Conn, msg any) { n.receive(fromClient{c, msg}) }
 
 // receive puts something into the node's inbox.
 func (n *node) receive(msg any) {
@@ -67,19 +69,19 @@ func (n *node) receive(msg any) {
 		return
 	}
 	n.inbox = append(n.inbox, msg)
-	n.plan(n.w.now)
+	n.plan(n.w.Now())
 }
 
 // plan makes the node take a turn at the time, or earlier.
 func (n *node) plan(at time.Duration) {
-	at = max(at, n.w.now, n.paused)
+	at = max(at, n.w.Now(), n.paused)
 	if at >= n.planned {
 		return
 	}
 	n.planned = at
-	n.w.at(at, func() {
+	n.w.At(at, func() {
 		if n.planned == at {
-			n.planned = never
+			n.planned = simworld.Never
 			n.turn()
 		}
 	})
@@ -90,14 +92,14 @@ func (n *node) turn() {
 	if !n.up {
 		return
 	}
-	if n.paused > n.w.now {
+	if n.paused > n.w.Now() {
 		n.plan(n.paused)
 		return
 	}
 	if n.keeper != nil {
 		n.keeper.Turn(n.local())
 	}
-	for len(n.inbox) > 0 && n.w.err == nil {
+	for len(n.inbox) > 0 && n.w.Err == nil {
 		msg := n.inbox[0]
 		n.inbox = n.inbox[1:]
 		n.handle(msg)
@@ -112,7 +114,7 @@ func (n *node) turn() {
 }
 
 func (n *node) planNext() {
-	next := n.w.now + session.TurnMax
+	next := n.w.Now() + session.TurnMax
 	if n.raft.leading {
 		next = min(next, n.beatAt)
 	}
@@ -155,45 +157,45 @@ type lateProposal struct{ data []byte }
 
 func (n *node) startKeeper(term uint64) {
 	n.keeper = session.NewKeeper(term, n.local())
-	n.heard, n.doomed = map[session.Life]time.Duration{}, map[session.Life]struct{}{}
-	n.plan(n.w.now)
+	n.watch = n.w.Judge.Watch(n.id)
+	n.plan(n.w.Now())
 }
 
 func (n *node) stepDown() {
 	n.raft.leading, n.raft.rounds = false, nil
-	n.keeper, n.heard, n.doomed = nil, nil, nil
+	n.keeper, n.watch = nil, nil
 }
 
 // duties are what the leader does at the end of a turn.
 func (n *node) duties() {
 	w := n.w
 	if w.deposed(n) {
-		w.stats.Faults["stale leader"]++
+		w.Hit("stale leader")
 	}
 	out := n.keeper.Output(n.local(), uint64(n.applied), n.table.Work())
 	if out.Round != 0 {
 		n.beginRound(out.Round)
 	}
 	for _, a := range out.Answers {
-		w.truth.confirmed(a)
+		w.Judge.Confirmed(a)
 		n.confirm(a)
 	}
 	for lives := out.Expire; len(lives) > 0; {
 		some := lives[:min(len(lives), locktable.ExpireMax)]
 		lives = lives[len(some):]
 		for _, life := range some {
-			w.truth.expiring(n, life)
+			n.watch.Expiring(life, n.awake())
 		}
 		n.own(&locktable.Expire{Term: n.keeper.Term(), Lives: some})
 	}
 	if out.Tick {
 		n.own(&locktable.Tick{Term: n.keeper.Term()})
 	}
-	if w.now >= n.beatAt {
+	if w.Now() >= n.beatAt {
 		n.broadcast(0)
 	}
 	n.unfit = n.unfit || out.Unfit
-	n.plan(n.clock.when(out.Wake))
+	n.plan(n.clock.When(out.Wake))
 }
 
 // own proposes a command of the leader's own.
@@ -201,7 +203,7 @@ func (n *node) own(cmd locktable.Command) {
 	data := locktable.Encode(cmd)
 	locktable.SetStamp(data, n.keeper.Stamp(n.local()))
 	boot := n.boot
-	n.w.after(n.w.between(0, n.w.opts.SyncMost), func() {
+	n.w.After(n.w.Between(0, n.w.opts.SyncMost), func() {
 		if n.boot == boot {
 			n.receive(lateProposal{data: data})
 		}
@@ -219,23 +221,26 @@ func (n *node) proposeData(from ticket, data []byte) {
 
 // apply applies what is committed.
 func (n *node) apply() {
-	for n.applied < n.raft.commit && n.lagging <= n.w.now && n.w.err == nil {
+	for n.applied < n.raft.commit && n.lagging <= n.w.Now() && n.w.Err == nil {
 		e := n.raft.log[n.applied]
 		n.applied++
 		if e.data == nil {
 			if n.raft.leading && n.applied == n.raft.first {
 				n.serve()
 			}
+			if err := n.table.Skip(uint64(n.applied), e.term); err != nil {
+				n.w.Fail("node %d: %v", n.id, err)
+			}
 			continue
 		}
 		applied, err := n.table.Apply(uint64(n.applied), e.term, e.data)
 		if err != nil {
-			n.w.fail("node %d: %v", n.id, err)
+			n.w.Fail("node %d: %v", n.id, err)
 			return
 		}
-		n.w.truth.compare(n, n.applied)
+		n.w.Judge.Compare(n.id, n.table)
 		n.report(e, applied)
-		if n.table.Full() || n.w.chance(5) {
+		if n.table.Full() || n.w.Chance(5) {
 			n.checkpoint()
 		}
 	}
@@ -246,9 +251,9 @@ func (n *node) apply() {
 func (n *node) serve() {
 	n.keeper.Start(n.local(), n.table.Clock(), n.table.Lives())
 	for terms := range n.table.Lives() {
-		n.heard[terms.Life] = n.awake()
+		n.watch.Began(terms.Life, n.awake())
 	}
-	n.w.tracef("node %d serves term %d at %d", n.id, n.raft.term, n.applied)
+	n.w.Tracef("node %d serves term %d at %d", n.id, n.raft.term, n.applied)
 }
 
 // report tells whom an entry concerns: the Keeper, and the clients of this node.
@@ -262,7 +267,7 @@ func (n *node) report(e *entry, applied locktable.Applied) {
 			if n.keeper != nil {
 				if terms, _, ok := n.table.Session(effect.Session); ok {
 					n.keeper.Opened(n.local(), terms)
-					n.heard[effect.Session] = n.awake()
+					n.watch.Began(effect.Session, n.awake())
 				}
 			}
 		case locktable.Ended:
@@ -290,16 +295,16 @@ func (n *node) crash() {
 	r := &n.raft
 	keep := r.synced
 	if tail := len(r.log) - r.synced; tail > 0 {
-		keep += n.w.rng.IntN(tail + 1)
-		n.w.stats.Faults["lost tail"]++
+		keep += n.w.Rand.IntN(tail + 1)
+		n.w.Hit("lost tail")
 	}
-	n.w.tracef("node %d crashes and keeps %d of %d entries", n.id, keep, len(r.log))
+	n.w.Tracef("node %d crashes and keeps %d of %d entries", n.id, keep, len(r.log))
 	n.stepDown()
 	r.log, r.synced, r.hint, r.commit = r.log[:keep:keep], keep, -1, 0
 	n.up, n.inbox, n.keeper = false, nil, nil
 	n.boot++
 	for _, c := range n.conns {
-		c.breakOff()
+		c.Break()
 	}
 	n.front = newFront()
 }
@@ -308,11 +313,11 @@ func (n *node) crash() {
 func (n *node) restart() {
 	table, index, err := n.disk.load()
 	if err != nil {
-		n.w.fail("node %d: %v", n.id, err)
+		n.w.Fail("node %d: %v", n.id, err)
 		return
 	}
 	n.table, n.applied, n.raft.commit = table, index, index
-	n.up, n.paused, n.lagging, n.planned = true, 0, 0, never
-	n.w.tracef("node %d starts at %d", n.id, index)
-	n.plan(n.w.now)
+	n.up, n.paused, n.lagging, n.planned = true, 0, 0, simworld.Never
+	n.w.Tracef("node %d starts at %d", n.id, index)
+	n.plan(n.w.Now())
 }

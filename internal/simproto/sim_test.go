@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/simproto"
+	"github.com/lockd/lockd/internal/simworld"
 )
 
 // number returns a number from the environment.
@@ -37,7 +38,7 @@ func TestSimSeeds(t *testing.T) {
 	}
 	var next atomic.Uint64
 	var mu sync.Mutex // guards the fields below
-	var stats simproto.Stats
+	var stats simworld.Stats
 	failures := 0
 	began := time.Now()
 	var wg sync.WaitGroup

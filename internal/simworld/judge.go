@@ -70,7 +70,7 @@ func (t *Judge) Commit(term uint64, data []byte) {
 	}
 	hash, _ := t.table.Hash()
 	t.hashes = append(t.hashes, hash)
-	t.w.trace.hash ^= uint64(hash[0])
+	t.w.trace.hash ^= hash[0]
 }
 
 // Found takes the state that a cluster begins with: what there was before and one more entry.

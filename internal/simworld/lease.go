@@ -8,26 +8,27 @@ import (
 	"github.com/lockd/lockd/lockd/locktable"
 )
 
-// Ask is a request outside of any session: a command about a lease, or tokens to be checked. Told is its answer.
-type (
-	Ask struct {
-		Number  uint64            // of the attempt
-		Command locktable.Command // nil: Tokens are to be checked
-		Tokens  []Token
-	}
-	Told struct {
-		Number uint64
-		Retry  bool // nobody knows what became of it
-		Reply  locktable.Reply
-		Checks []locktable.Check
-		Index  uint64 // of the state in which the tokens were checked
-	}
-	// Token is a token of a name.
-	Token struct {
-		Name  string
-		Token uint64
-	}
-)
+// Ask is a request outside of any session: a command about a lease, or tokens to be checked.
+type Ask struct {
+	Number  uint64            // of the attempt
+	Command locktable.Command // nil: Tokens are to be checked
+	Tokens  []Token
+}
+
+// Told is the answer to an Ask.
+type Told struct {
+	Number uint64
+	Retry  bool // nobody knows what became of it
+	Reply  locktable.Reply
+	Checks []locktable.Check
+	Index  uint64 // of the state in which the tokens were checked
+}
+
+// Token is a token of a name.
+type Token struct {
+	Name  string
+	Token uint64
+}
 
 // ask is a request outside of any session, in all its attempts.
 type ask struct {

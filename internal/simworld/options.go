@@ -48,6 +48,7 @@ func (o *Options) String() string {
 // Stats are the figures of a run.
 type Stats struct {
 	Events, Commits, Grants, Rounds int
+	Time                            time.Duration  // virtual
 	Faults                          map[string]int // how often what has happened: faults, and rare paths
 }
 
@@ -57,6 +58,7 @@ func (s *Stats) Add(o Stats) {
 	s.Commits += o.Commits
 	s.Grants += o.Grants
 	s.Rounds += o.Rounds
+	s.Time += o.Time
 	if s.Faults == nil {
 		s.Faults = map[string]int{}
 	}
