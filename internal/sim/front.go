@@ -382,7 +382,8 @@ func (n *server) hangUp() {
 	for _, c := range slices.Clone(n.clients) {
 		if len(c.lives) > 0 {
 			n.Hit("hung up after an install")
-			c.Break()
+			c.HangUp()
+			n.receive(fromClient{conn: c.Conn})
 		}
 	}
 }

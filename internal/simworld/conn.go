@@ -66,6 +66,18 @@ func (c *Conn) Break() {
 	w.After(w.Between(0, w.Opts.NoticeMost), func() { c.server.Receive(c, nil) })
 }
 
+// HangUp closes the connection on the server's side: the program hears of it behind what it was told before.
+func (c *Conn) HangUp() {
+	if c.broken || c.closed {
+		return
+	}
+	c.closed = true
+	c.carry(toProgram, func() {
+		c.broken = true
+		c.program.disconnected(c)
+	})
+}
+
 // Close notes that the server has seen the end of the connection.
 func (c *Conn) Close() { c.closed = true }
 
