@@ -24,6 +24,7 @@ type order struct {
 	Servers   []int    // their processes
 	Clients   int      // sessions, each with a connection of its own
 	Locks     int      // in all, for works that hold some
+	Value     int      // bytes shown with each lock
 	TTL       time.Duration
 	Warmup    time.Duration
 	Window    time.Duration // measured
@@ -34,6 +35,7 @@ type order struct {
 type findings struct {
 	Window   time.Duration // as measured
 	CPU      time.Duration // of the servers, in the window
+	Own      time.Duration // CPU time of the clients, in the window
 	Others   time.Duration // CPU time of all that is not measured here, in the window
 	P50, P99 time.Duration // of a pair
 	Grants   []uint64      // of each client, in the window

@@ -29,7 +29,7 @@ type cluster struct {
 	system  system
 	program string
 	dir     string // removed by close
-	nodes   [nodes]*node
+	nodes   []*node
 }
 
 // build compiles the servers into dir and returns the programs by the names of their systems.
@@ -59,12 +59,12 @@ func build(ctx context.Context, picked []system, dir string) (map[string]string,
 }
 
 // startCluster starts a fresh cluster and returns when it has a leader that all nodes know.
-func startCluster(ctx context.Context, s system, program, parent string) (_ *cluster, err error) {
+func startCluster(ctx context.Context, s system, program, parent string, size int) (_ *cluster, err error) {
 	dir, err := os.MkdirTemp(parent, "lockd-bench-")
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{system: s, program: program, dir: dir}
+	c := &cluster{system: s, program: program, dir: dir, nodes: make([]*node, size)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
@@ -73,7 +73,7 @@ func startCluster(ctx context.Context, s system, program, parent string) (_ *clu
 	if err := rig.RefuseMemory(dir); err != nil {
 		return nil, err
 	}
-	addresses, err := freeAddresses(ctx, 3*nodes)
+	addresses, err := freeAddresses(ctx, 3*size)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (c *cluster) look(ctx context.Context) (leader *node, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, n := range c.nodes {
-		leads, err := c.system.leads(ctx, n)
+		leads, err := c.system.leads(ctx, n, len(c.nodes))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", n.name, err)
 		}

@@ -7,6 +7,7 @@
 //
 //	go run ./locks -quick
 //	go run ./locks -rounds 5 -json result.json
+//	go run ./locks -growth ../docs/growth.svg
 //
 // The nodes are the programs that the projects ship, built here: cmd/lockd, and etcd's own main package from the module
 // that go.mod names. Every process ends with this one, and nothing is left on disk.

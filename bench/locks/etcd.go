@@ -23,7 +23,7 @@ var etcd = system{
 	connect: connectEtcd,
 }
 
-func etcdArgs(all [nodes]*node, i int) []string {
+func etcdArgs(all []*node, i int) []string {
 	const quota = 8 << 30 // of the database: a million locks and their history do not fit the default of 2 GiB
 	var cluster []string
 	for _, n := range all {
@@ -44,7 +44,7 @@ func dialEtcd(endpoints []string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{Endpoints: endpoints, Logger: zap.NewNop()})
 }
 
-func etcdLeads(ctx context.Context, n *node) (leads bool, err error) {
+func etcdLeads(ctx context.Context, n *node, _ int) (leads bool, err error) {
 	c, err := dialEtcd([]string{n.client})
 	if err != nil {
 		return false, err
@@ -81,10 +81,16 @@ func connectEtcd(ctx context.Context, endpoints []string, ttl time.Duration) (se
 	return &etcdSession{c, s}, nil
 }
 
-func (s *etcdSession) lock(ctx context.Context, name string) (func(context.Context) error, error) {
+// lock sets the value, if there is one, by one more write: a mutex has none.
+func (s *etcdSession) lock(ctx context.Context, name string, value []byte) (func(context.Context) error, error) {
 	m := concurrency.NewMutex(s.session, name)
 	if err := m.Lock(ctx); err != nil {
 		return nil, err
+	}
+	if len(value) > 0 {
+		if _, err := s.client.Put(ctx, m.Key(), string(value), clientv3.WithIgnoreLease()); err != nil {
+			return nil, errors.Join(err, m.Unlock(ctx))
+		}
 	}
 	return m.Unlock, nil
 }

@@ -19,7 +19,7 @@ func keep(ctx context.Context, o order, ready func(findings) error, stop <-chan 
 		return f, err
 	}
 	for i, s := range sessions {
-		if _, err := s.lock(ctx, keptName(i)); err != nil {
+		if _, err := s.lock(ctx, keptName(i), nil); err != nil {
 			return f, fmt.Errorf("lock: %w", err)
 		}
 	}
@@ -44,7 +44,7 @@ func await(ctx context.Context, o order, ready func(findings) error, _ <-chan st
 		waited <- inParallel(ctx, len(sessions), len(sessions), func(ctx context.Context, i int) error {
 			t := &f.Tries[i]
 			t.Began = time.Now()
-			_, err := sessions[i].lock(ctx, keptName(i))
+			_, err := sessions[i].lock(ctx, keptName(i), nil)
 			t.Granted = time.Now()
 			return err
 		})
@@ -98,7 +98,7 @@ func ask(ctx context.Context, o order, ready func(findings) error, stop <-chan s
 
 func askOnce(ctx context.Context, s session, name string) (t try) {
 	t.Began = time.Now()
-	unlock, err := s.lock(ctx, name)
+	unlock, err := s.lock(ctx, name, nil)
 	if err != nil {
 		t.Error = "lock: " + err.Error()
 		return t

@@ -23,7 +23,7 @@ func hold(ctx context.Context, o order, ready func(findings) error, stop <-chan 
 		return f, err
 	}
 	err = inParallel(ctx, atOnce, o.Locks, func(ctx context.Context, i int) error {
-		_, err := sessions[i%len(sessions)].lock(ctx, heldName(i))
+		_, err := sessions[i%len(sessions)].lock(ctx, heldName(i), nil)
 		return err
 	})
 	if err != nil {
@@ -113,7 +113,7 @@ func probeOnce(ctx context.Context, s system, o order) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := c.lock(limited, "probe")
+	unlock, err := c.lock(limited, "probe", nil)
 	if err == nil {
 		err = unlock(limited)
 	}

@@ -83,6 +83,7 @@ func queue(ctx context.Context, o order, ready func(findings) error, _ <-chan st
 // loop is a closed loop of clients.
 type loop struct {
 	sessions []session
+	value    []byte
 	name     func(client int) string
 	holding  func() error // called while a lock is held
 
@@ -99,7 +100,7 @@ func closedLoop(
 		return f, err
 	}
 	l := &loop{
-		sessions: sessions, name: name, holding: holding, from: o.Warmup, to: o.Warmup + o.Window,
+		sessions: sessions, value: make([]byte, o.Value), name: name, holding: holding, from: o.Warmup, to: o.Warmup + o.Window,
 		took: make([][]time.Duration, len(sessions)),
 	}
 	if err := ready(f); err != nil {
@@ -146,7 +147,7 @@ func (l *loop) client(ctx context.Context, i int) error {
 	name := l.name(i)
 	for {
 		began := time.Since(l.begin)
-		unlock, err := l.sessions[i].lock(ctx, name)
+		unlock, err := l.sessions[i].lock(ctx, name, l.value)
 		if err != nil {
 			return fmt.Errorf("lock: %w", err)
 		}
@@ -184,24 +185,23 @@ func watch(ctx context.Context, o order, from, to time.Time) (f findings, err er
 	}
 	f.Window = time.Since(began)
 	after, err := useOf(o.Servers)
-	f.CPU, f.Others = after.servers-before.servers, max(0, after.others-before.others)
+	f.CPU, f.Own, f.Others = after.servers-before.servers, after.clients-before.clients, max(0, after.others-before.others)
 	return f, err
 }
 
 // use is CPU time.
-type use struct{ servers, others time.Duration }
+type use struct{ servers, clients, others time.Duration }
 
 // useOf returns what the servers have used so far, and what everything has used but them and this process.
 func useOf(servers []int) (u use, err error) {
 	if u.servers, err = rig.ProcessTime(servers...); err != nil {
 		return u, err
 	}
-	own, err := rig.ProcessTime(os.Getpid())
-	if err != nil {
+	if u.clients, err = rig.ProcessTime(os.Getpid()); err != nil {
 		return u, err
 	}
 	all, err := rig.MachineTime()
-	u.others = all - own - u.servers
+	u.others = all - u.clients - u.servers
 	return u, err
 }
 

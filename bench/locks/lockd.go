@@ -23,7 +23,7 @@ var lockd = system{
 	connect: connectLockd,
 }
 
-func lockdArgs(all [nodes]*node, i int) []string {
+func lockdArgs(all []*node, i int) []string {
 	var cluster []string
 	for _, n := range all {
 		cluster = append(cluster, n.name+"="+n.peer)
@@ -36,7 +36,7 @@ func lockdArgs(all [nodes]*node, i int) []string {
 	}
 }
 
-func lockdLeads(ctx context.Context, n *node) (leads bool, err error) {
+func lockdLeads(ctx context.Context, n *node, size int) (leads bool, err error) {
 	c, err := client.New(client.Config{Endpoints: []string{n.client}})
 	if err != nil {
 		return false, err
@@ -54,7 +54,7 @@ func lockdLeads(ctx context.Context, n *node) (leads bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if len(known) < nodes || slices.ContainsFunc(known, func(n client.Node) bool { return n.Address == "" }) {
+	if len(known) < size || slices.ContainsFunc(known, func(n client.Node) bool { return n.Address == "" }) {
 		return false, fmt.Errorf("it does not know the addresses of all nodes yet: %v", known)
 	}
 	return s.Leader == s.Node, nil
@@ -78,8 +78,8 @@ func connectLockd(ctx context.Context, endpoints []string, ttl time.Duration) (s
 	return &lockdSession{c, client.InSession(s), s.Context()}, nil
 }
 
-func (s *lockdSession) lock(ctx context.Context, name string) (func(context.Context) error, error) {
-	l, err := s.client.Lock(ctx, name, s.in)
+func (s *lockdSession) lock(ctx context.Context, name string, value []byte) (func(context.Context) error, error) {
+	l, err := s.client.Lock(ctx, name, s.in, client.Value(value))
 	if err != nil {
 		return nil, err
 	}

@@ -34,21 +34,24 @@ var errFailed = errors.New("not every trial could be made")
 
 // compare makes a comparison and prints it.
 func compare(ctx context.Context, args []string) error {
-	p, jsonFile, err := parse(args)
+	p, files, err := parse(args)
 	if err != nil {
 		return err
+	}
+	if files.growth != "" {
+		return grow(ctx, p, files.growth)
 	}
 	r := report{Host: rig.ThisHost(compared...), Rounds: p.rounds, Scale: p.scale}
 	if r.Measurements, err = p.run(ctx, os.Stderr); err != nil {
 		return err
 	}
 	r.print(os.Stdout, p.systems)
-	if jsonFile != "" {
+	if files.json != "" {
 		b, err := json.MarshalIndent(r, "", " ")
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(jsonFile, append(b, '\n'), 0o644); err != nil {
+		if err := os.WriteFile(files.json, append(b, '\n'), 0o644); err != nil {
 			return err
 		}
 	}
@@ -69,7 +72,10 @@ const (
 	bigTrial = time.Hour
 )
 
-func parse(args []string) (p plan, jsonFile string, err error) {
+// files are what is written besides tables; empty names are not.
+type files struct{ json, growth string }
+
+func parse(args []string) (p plan, out files, err error) {
 	flags := flag.NewFlagSet("locks", flag.ContinueOnError)
 	names := flags.String("systems", "", "systems to compare, with commas; default all")
 	picked := flags.String("trials", "", "trials to make, with commas; default all")
@@ -81,11 +87,17 @@ func parse(args []string) (p plan, jsonFile string, err error) {
 	locks := flags.Int("locks", 0, "locks that are held")
 	flags.DurationVar(&p.patience, "patience", 0, "how long to wait for an idle machine before each trial")
 	flags.StringVar(&p.dir, "dir", "", "where data lies while it is needed; default the directory for temporary files")
-	flags.StringVar(&jsonFile, "json", "", "write everything measured to this file")
+	flags.StringVar(&out.json, "json", "", "write everything measured to this file")
+	flags.StringVar(&out.growth, "growth", "", "measure instead how cost grows, in a quarter of an hour, and draw it into this file")
 	flags.StringVar(&p.profile.Dir, "profile", "", "write profiles of our own nodes and their clients to this directory")
 	flags.StringVar(&p.profile.Kind, "profilekind", "cpu", "cpu, allocs, block, mutex or goroutine")
 	if err := flags.Parse(args); err != nil {
-		return p, "", err
+		return p, out, err
+	}
+	if out.growth != "" {
+		p.asGrowth(*quick)
+		p.systems, err = pick(*names)
+		return p, out, err
 	}
 	p.scale, p.limit = full, fewTrial
 	if *quick {
@@ -98,16 +110,16 @@ func parse(args []string) (p plan, jsonFile string, err error) {
 	p.scale.Sessions = or(*sessions, p.scale.Sessions)
 	p.scale.Locks = or(*locks, p.scale.Locks)
 	if p.rounds < 1 || p.scale.Window < time.Second || p.scale.Sessions < 1 || p.scale.Locks < 1 {
-		return p, "", errors.New("there must be a round, a session, a lock, and a second of load")
+		return p, out, errors.New("there must be a round, a session, a lock, and a second of load")
 	}
 	if err := p.profile.prepare(); err != nil {
-		return p, "", err
+		return p, out, err
 	}
 	if p.trials, err = pickTrials(*picked); err != nil {
-		return p, "", err
+		return p, out, err
 	}
 	p.systems, err = pick(*names)
-	return p, jsonFile, err
+	return p, out, err
 }
 
 // or is what was asked for, or else what is usual.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ func (p plan) run(ctx context.Context, w io.Writer) ([]measurement, error) {
 		for _, t := range p.trials {
 			for k := range p.systems {
 				s := p.systems[(k+round)%len(p.systems)]
+				if t.only != "" && t.only != s.name {
+					continue
+				}
 				m := p.measure(ctx, round+1, t, s, programs[s.name])
 				if ctx.Err() != nil {
 					return all, context.Cause(ctx)
@@ -89,7 +93,7 @@ func (p plan) once(ctx context.Context, round int, t trial, s system, program st
 	if err := rig.AwaitQuiet(ctx, p.patience); err != nil {
 		return nil, err
 	}
-	c, err := startCluster(ctx, s, program, p.dir)
+	c, err := startCluster(ctx, s, program, p.dir, cmp.Or(t.size, nodes))
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ func rows(s scale) []row {
 		{"p50-64", "p50 of a pair there, ms", none, false, 0, 2},
 		{"p99-64", "p99 of a pair there, ms", "≤ 10", false, 10, 2},
 		{"cpu64", "server CPU s per 1,000 pairs there", "≤ 0.10, goal 0.05", false, 0.10, 3},
+		{"clients64", "client CPU s per 1,000 pairs there", none, false, 0, 3},
 		{"others64", "CPUs that others used meanwhile", none, false, 0, 1},
 		{"hand-overs16", "hand-overs/s of one lock, 16 waiters", "≥ 1,800, goal 2,500", true, 1800, 0},
 		{"fairness16", "fairness there: most grants / fewest", "≤ 1.02", false, 1.02, 2},

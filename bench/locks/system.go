@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// nodes is the size of every cluster.
+// nodes is the usual size of a cluster.
 const nodes = 3
 
 // system is one of the services compared.
@@ -18,19 +18,19 @@ type system struct {
 	module  string // whose versions of dependencies it is built with; default those of this module
 
 	// args are those of the server on node i.
-	args func(all [nodes]*node, i int) []string
+	args func(all []*node, i int) []string
 	// pprof is the address where a node serves profiles of itself.
 	pprof func(n *node) string
-	// leads tells whether a node leads; an error, that it does not serve yet.
-	leads func(ctx context.Context, n *node) (bool, error)
+	// leads tells whether a node of a cluster of that size leads; an error, that it does not serve yet.
+	leads func(ctx context.Context, n *node, size int) (bool, error)
 	// connect opens a session on a connection of its own.
 	connect func(ctx context.Context, endpoints []string, ttl time.Duration) (session, error)
 }
 
 // session is one client of a service. Its methods are safe for concurrent use with different names.
 type session interface {
-	// lock waits for a lock. The lock is released by what is returned.
-	lock(ctx context.Context, name string) (unlock func(context.Context) error, err error)
+	// lock waits for a lock, and shows a value with it. The lock is released by what is returned.
+	lock(ctx context.Context, name string, value []byte) (unlock func(context.Context) error, err error)
 	// free tells, by trying to take it, whether nobody holds a lock.
 	free(ctx context.Context, name string) (bool, error)
 	// alive tells whether the session has lived up to now.

@@ -30,34 +30,46 @@ type figures map[string]float64
 type trial struct {
 	name string
 	run  func(ctx context.Context, c *cluster, s scale, o order) (figures, error)
+	size int    // nodes of the cluster; 0: the usual
+	only string // the one system that is measured; empty: all
 }
 
 // trials are made in this order in each round.
 var trials = []trial{
-	{"pairs1", pairsTrial(1)},
-	{"pairs64", pairsTrial(64)},
-	{"queue16", queueTrial(16)},
-	{"queue100", queueTrial(100)},
-	{"idle", idleTrial},
-	{"held", heldTrial},
-	{"leader", leaderTrial},
-	{"holder", holderTrial},
+	{name: "pairs1", run: pairsTrial(1)},
+	{name: "pairs64", run: pairsTrial(64)},
+	{name: "queue16", run: queueTrial(16)},
+	{name: "queue100", run: queueTrial(100)},
+	{name: "idle", run: idleTrial},
+	{name: "held", run: heldTrial},
+	{name: "leader", run: leaderTrial},
+	{name: "holder", run: holderTrial},
 }
 
 func pairsTrial(clients int) func(context.Context, *cluster, scale, order) (figures, error) {
-	return func(ctx context.Context, _ *cluster, s scale, o order) (figures, error) {
-		o.Work, o.Clients = "pairs", clients
-		f, err := run(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		pairs := total(f.Grants)
+	return func(ctx context.Context, _ *cluster, _ scale, o order) (figures, error) {
+		o.Clients = clients
+		found, err := pairsOf(ctx, o)
 		at := func(name string) string { return fmt.Sprint(name, clients) }
 		return figures{
-			at("rate"): pairs / f.Window.Seconds(), at("p50-"): millis(f.P50), at("p99-"): millis(f.P99),
-			at("cpu"): f.CPU.Seconds() / pairs * 1000, at("others"): f.Others.Seconds() / f.Window.Seconds(),
-		}, nil
+			at("rate"): found["rate"], at("p50-"): found["p50"], at("p99-"): found["p99"],
+			at("cpu"): found["cpu"], at("clients"): found["own"], at("others"): found["others"],
+		}, err
 	}
+}
+
+// pairsOf measures a closed loop of clients with locks of their own.
+func pairsOf(ctx context.Context, o order) (figures, error) {
+	o.Work = "pairs"
+	f, err := run(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	pairs := total(f.Grants)
+	return figures{
+		"rate": pairs / f.Window.Seconds(), "p50": millis(f.P50), "p99": millis(f.P99),
+		"cpu": f.CPU.Seconds() / pairs * 1000, "own": f.Own.Seconds() / pairs * 1000, "others": f.Others.Seconds() / f.Window.Seconds(),
+	}, nil
 }
 
 func queueTrial(clients int) func(context.Context, *cluster, scale, order) (figures, error) {
@@ -92,7 +104,12 @@ func idleTrial(ctx context.Context, _ *cluster, s scale, o order) (figures, erro
 }
 
 // heldTrial measures the memory of held locks, and then kills all nodes and starts them again.
-func heldTrial(ctx context.Context, c *cluster, s scale, o order) (_ figures, err error) {
+func heldTrial(ctx context.Context, c *cluster, s scale, o order) (figures, error) {
+	return whileHeld(ctx, c, s, o, func(figures) error { return nil })
+}
+
+// whileHeld does that, and calls during between the two, for further figures.
+func whileHeld(ctx context.Context, c *cluster, s scale, o order, during func(figures) error) (_ figures, err error) {
 	o.Work, o.Clients, o.Locks, o.TTL, o.Warmup = "hold", 64, s.Locks, 5*time.Minute, s.Settle
 	holders, f, err := employ(ctx, o)
 	if err != nil {
@@ -103,7 +120,11 @@ func heldTrial(ctx context.Context, c *cluster, s scale, o order) (_ figures, er
 	for _, n := range f.Growth {
 		bytes = append(bytes, float64(n)/float64(f.Held))
 	}
-	if err := kill(c.nodes[:]...); err != nil {
+	found := figures{"bytes": rig.Median(bytes)}
+	if err := during(found); err != nil {
+		return nil, err
+	}
+	if err := kill(c.nodes...); err != nil {
 		return nil, err
 	}
 	began := time.Now()
@@ -119,7 +140,8 @@ func heldTrial(ctx context.Context, c *cluster, s scale, o order) (_ figures, er
 	if f, err = prober.next(); err != nil {
 		return nil, err
 	}
-	return figures{"bytes": rig.Median(bytes), "restart": f.Tries[0].Granted.Sub(began).Seconds()}, nil
+	found["restart"] = f.Tries[0].Granted.Sub(began).Seconds()
+	return found, nil
 }
 
 // leaderTrial kills leaders while clients ask for locks at a steady pace.
