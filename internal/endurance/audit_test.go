@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -32,13 +33,23 @@ func audited(c *lockd.Config) error {
 	return err
 }
 
-// audit makes the nodes that are started from here on write down what they apply. The returned function requires that each entry was
-// the same for all of them and has left the same state (invariant 8).
-func audit(t *testing.T) (agree func()) {
+// start runs three nodes with their data in directories, or wherever else places say. They write down what they apply: agree requires that
+// each entry was the same for all of them and has left the same state (invariant 8).
+func start(t *testing.T, places ...testcluster.Place) (c *testcluster.Processes, agree func()) {
 	t.Helper()
 	dir := t.TempDir()
-	t.Setenv(auditDir, dir)
-	return func() {
+	for i := range places {
+		command := places[i].Command
+		if command == nil {
+			command = exec.CommandContext
+		}
+		places[i].Command = func(ctx context.Context, name string, args ...string) *exec.Cmd {
+			cmd := command(ctx, name, args...)
+			cmd.Env = append(os.Environ(), auditDir+"="+dir)
+			return cmd
+		}
+	}
+	return testcluster.StartAt(t, places), func() {
 		t.Helper()
 		files, err := filepath.Glob(filepath.Join(dir, "*"))
 		if err != nil || len(files) < 2 {
