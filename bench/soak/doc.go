@@ -9,8 +9,9 @@
 //
 // Every few seconds the program notes the latencies of that time, and of each node the memory, goroutines, descriptors, mappings and
 // bytes on disk; now and then the live heap after a forced collection. At the end it prints a table, and fails if a client has seen an
-// error, a session was lost, or a line through the figures of all nodes together rises by more than its bound from the end of the first
-// third on, in which logs and caches fill. The figures of single nodes swing, as clients stay with a node until that ends.
+// error, a session was lost, or a line through the figures of all nodes together rises by more than its bound, without the first
+// third, in which logs and caches fill; a run under a quarter of an hour is too short to judge that. The figures of single nodes swing,
+// as clients stay with a node until that ends.
 //
 // Latencies count from the moment at which a pair was due, not from its start: one that has to wait for the one before is late.
 //

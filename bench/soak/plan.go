@@ -26,14 +26,15 @@ type event struct {
 const pauseOfLeader = 3 * time.Second
 
 // disturb does something to the nodes at equal distances in a run of that length: two of three times a new leader, else a follower that
-// is killed. It ends when that is done, or ctx ends.
+// is killed. It ends when that is done, or with
+// the cause of ctx.
 func (c *cluster) disturb(ctx context.Context, began time.Time, length time.Duration, note func(event)) error {
 	const most, fewest, apart = 12, 3, 20 * time.Second
 	events := min(most, max(fewest, int(length/apart)))
 	for i := range events {
 		at := length * time.Duration(2*i+1) / time.Duration(2*events)
-		if rig.Sleep(ctx, time.Until(began.Add(at))) != nil {
-			return nil // the run is over
+		if err := rig.Sleep(ctx, time.Until(began.Add(at))); err != nil {
+			return err
 		}
 		leader, err := c.leader(ctx)
 		if err != nil {
@@ -50,9 +51,6 @@ func (c *cluster) disturb(ctx context.Context, began time.Time, length time.Dura
 			err = leader.pause(ctx)
 		default:
 			err = c.restart(ctx, leader, syscall.SIGTERM)
-		}
-		if ctx.Err() != nil {
-			return nil
 		}
 		if err != nil {
 			return err

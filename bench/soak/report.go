@@ -15,8 +15,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/lockd/lockd/bench/chart"
 	"github.com/lockd/lockd/internal/reliability"
+
+	"github.com/lockd/lockd/bench/chart"
 )
 
 // print writes what a run has found, in Markdown.
@@ -31,14 +32,21 @@ func (r *run) print(w io.Writer, wrong []string) {
 		r.host, last.At.Round(time.Second), r.o.rate, r.o.clients, r.o.queue, r.o.leases, r.o.idle, r.o.ttl, len(r.events))
 	fmt.Fprintf(w, "%d pairs: p50 %.2f ms, p99 %.2f ms, p99.9 %.1f ms, worst %.0f ms; %d turns of the queue, %d renewals of leases; %d errors, %d sessions lost.\n\n",
 		all.count(), all.quantile(0.5), all.quantile(0.99), all.quantile(0.999), all.quantile(1), queue, leases, errs, last.Lost)
+	quiet := undisturbed(r.samples, r.events)
+	fmt.Fprintf(w, "%d of them while nothing was done to the nodes: p50 %.2f ms, p99 %.2f ms, p99.9 %.1f ms, worst %.0f ms.\n\n",
+		quiet.count(), quiet.quantile(0.5), quiet.quantile(0.99), quiet.quantile(0.999), quiet.quantile(1))
 	fmt.Fprintf(w, "| event | times |\n|---|---|\n")
 	for _, what := range []string{leaderStopped, leaderPaused, followerKilled} {
 		fmt.Fprintf(w, "| %s | %d |\n", what, len(r.at(what)))
 	}
+	part, judged := settled(r.samples)
 	fmt.Fprintf(w, "\n| figure, from %v on | node | first | median | last | least to most | rise | bound |\n|---|---|---|---|---|---|---|---|\n",
-		settled(r.samples)[0].At.Round(time.Second))
+		part[0].At.Round(time.Second))
 	for _, row := range rows(r.samples) {
 		row.print(w)
+	}
+	if !judged {
+		fmt.Fprintf(w, "\nGrowth is not judged: logs and caches fill for some %v, and the run is shorter than twice that.\n", filling)
 	}
 	for _, text := range wrong {
 		fmt.Fprintf(w, "\nnot as it must be: %s\n", text)

@@ -62,7 +62,7 @@ func (r *run) do(ctx context.Context, dir string) (err error) {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	disturbing.Go(func() {
-		if err := r.cluster.disturb(life, r.began, r.o.time, r.note); err != nil {
+		if err := r.cluster.disturb(life, r.began, r.o.time, r.note); err != nil && life.Err() == nil { // the run is not over
 			cancel(fmt.Errorf("disturb the nodes: %w", err))
 		}
 	})

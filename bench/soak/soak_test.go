@@ -142,6 +142,35 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 	}
 }
 
+// TestShortRunsAreNotJudged: what fills at first is no growth.
+func TestShortRunsAreNotJudged(t *testing.T) {
+	all, events := calm(24)
+	for i := range all {
+		all[i].Nodes[0].RSS += 10 * float64(i)
+	}
+	if wrong := judge(all, events, 200); len(wrong) > 0 {
+		t.Errorf("%q", wrong)
+	}
+	if part, judged := settled(all); judged || len(part) != 16 {
+		t.Errorf("%d samples are judged: %v", len(part), judged)
+	}
+	all, _ = calm(360)
+	if part, judged := settled(all); !judged || part[0].At < all[120].At {
+		t.Errorf("judged: %v, from %v on", judged, part[0].At)
+	}
+}
+
+func TestUndisturbedIsAwayFromEvents(t *testing.T) {
+	all, _ := calm(60)
+	quiet := undisturbed(all, []event{{At: 102 * time.Second}})
+	if n := quiet.count(); n != 54_000 { // those that end in (97 s, 127 s)
+		t.Errorf("%d pairs", n)
+	}
+	if quiet := undisturbed(all, nil); quiet.count() != 60_000 {
+		t.Errorf("%d pairs, and nothing was done", quiet.count())
+	}
+}
+
 func TestReport(t *testing.T) {
 	r := &run{o: options{time: 30 * time.Minute, rate: 200, clients: 50, idle: 2000}}
 	r.samples, r.events = calm(360)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // kind is a figure of the nodes, and how much of a rise of all of them together is by chance.
@@ -78,8 +80,19 @@ func (c course) median() float64 {
 	return slices.Sorted(slices.Values(c.y))[len(c.y)/2]
 }
 
-// settled is the part of a run that is judged: without its first third.
-func settled(all []sample) []sample { return all[len(all)/3:] }
+// filling is how long logs and caches may take to fill: so long at least what is judged begins after the beginning, and ends after that.
+const filling = 8 * time.Minute
+
+// settled is the part of a run that is judged: without its first third, and when logs and caches are full. A run that is too short for that
+// has all the rest of it to show, and growth is not judged.
+func settled(all []sample) (part []sample, judged bool) {
+	from := len(all) / 3
+	late, _ := slices.BinarySearchFunc(all, filling, func(s sample, t time.Duration) int { return cmp.Compare(s.At, t) })
+	if len(all) > 0 && all[len(all)-1].At >= 2*filling {
+		return all[max(from, late):], true
+	}
+	return all[from:], false
+}
 
 // row is a figure of a node, or of all nodes together, over the part that is judged. A node's own is not: clients move to the nodes that stay.
 type row struct {
@@ -93,17 +106,18 @@ type row struct {
 func (r row) grows() bool { return r.judged && r.c.rise() > r.bound }
 
 func rows(all []sample) (list []row) {
+	part, judged := settled(all)
 	for _, k := range kinds {
 		for i := range nodes {
-			list = append(list, row{node: fmt.Sprint("n", i+1), kind: k, c: courseOf(settled(all), func(s sample) float64 { return k.of(s.Nodes[i]) })})
+			list = append(list, row{node: fmt.Sprint("n", i+1), kind: k, c: courseOf(part, func(s sample) float64 { return k.of(s.Nodes[i]) })})
 		}
-		c := courseOf(settled(all), func(s sample) (sum float64) { // not a number while one is down
+		c := courseOf(part, func(s sample) (sum float64) { // not a number while one is down
 			for i := range nodes {
 				sum += k.of(s.Nodes[i])
 			}
 			return sum
 		})
-		list = append(list, row{"all", k, c, true, math.Max(k.least, k.fraction*c.mean())})
+		list = append(list, row{"all", k, c, judged, math.Max(k.least, k.fraction*c.mean())})
 	}
 	return list
 }
@@ -150,6 +164,23 @@ func judge(all []sample, events []event, rate float64) (wrong []string) {
 		wrong = append(wrong, fmt.Sprintf("%d followers were killed and %d leaders changed", killed, len(events)-killed))
 	}
 	return wrong
+}
+
+// undisturbed returns the latencies of the samples that nothing was done in or shortly before.
+func undisturbed(all []sample, events []event) histogram {
+	const before, after = 5 * time.Second, 20 * time.Second
+	h := histogram{}
+	for i, s := range all {
+		began := time.Duration(0)
+		if i > 0 {
+			began = all[i-1].At
+		}
+		near := func(e event) bool { return s.At > e.At-before && began < e.At+after }
+		if !slices.ContainsFunc(events, near) {
+			h.merge(s.Pairs)
+		}
+	}
+	return h
 }
 
 // total returns the latencies of all samples.
