@@ -66,7 +66,6 @@ func (n *server) ended() {
 }
 
 func (n *server) resumed(after time.Duration) {
-	n.Hit("node pause")
 	n.skipped += max(0, after-session.StallMax)
 }
 

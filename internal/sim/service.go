@@ -136,7 +136,7 @@ func (n *server) send(to int, msg any) {
 			if from == to || n.sim.World.Network().Reaches(raft.NodeID(from+1), raft.NodeID(to+1)) {
 				n.at(to).receive(msg)
 			} else {
-				n.Hit("cut")
+				n.Hit("service message stopped by a cut")
 			}
 		})
 	}

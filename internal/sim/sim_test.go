@@ -1,15 +1,17 @@
 package sim_test
 
 import (
-	"maps"
+	"fmt"
 	"os"
-	"slices"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/sim"
 	"github.com/lockd/lockd/internal/simworld"
 	"github.com/lockd/lockd/raft/rafttest"
@@ -29,18 +31,24 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
+// coverageSeeds is how many seeds must, between them, meet everything there is to meet.
+const coverageSeeds = 500
+
 // totals sums up many runs.
 type totals struct {
-	simworld.Stats
-	raft    rafttest.Coverage
-	steps   int
-	virtual time.Duration
-	failed  int
+	stats    simworld.Stats
+	coverage rafttest.Coverage // of the service, and of raft below it
+	seeds    int
+	steps    int
+	virtual  time.Duration
+	failed   int
 }
 
 func (s *totals) add(r sim.Result) {
-	s.Stats.Add(r.Stats)
-	s.raft.Add(r.Raft)
+	s.stats.Add(r.Stats)
+	s.coverage.Add(r.Stats.Faults)
+	s.coverage.Add(r.Raft)
+	s.seeds++
 	s.steps += r.Steps
 	s.virtual += r.Virtual
 	if r.Err != nil {
@@ -52,18 +60,18 @@ func (s *totals) add(r sim.Result) {
 func TestSimSeeds(t *testing.T) {
 	first, seeds := number(t, "LOCKD_SEED", 1), number(t, "LOCKD_SEEDS", 60)
 	var show func(string)
-	workers := 2
+	workers := runtime.GOMAXPROCS(0)
 	if os.Getenv("LOCKD_TRACE") != "" {
 		show, workers = func(line string) { t.Log(line) }, 1
 	}
 	var next atomic.Uint64
-	var mu sync.Mutex // guards the fields below
-	total := totals{raft: rafttest.Coverage{}}
+	var mu sync.Mutex // guards total
+	total := totals{coverage: rafttest.Coverage{}}
 	began := time.Now()
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
-			for {
+			for !t.Failed() {
 				i := next.Add(1) - 1
 				if i >= seeds {
 					return
@@ -74,31 +82,38 @@ func TestSimSeeds(t *testing.T) {
 				if r.Err != nil {
 					t.Error(r.Failure(first + i))
 				}
-				stop := total.failed > 2
 				mu.Unlock()
-				if stop {
-					return
-				}
 			}
 		})
 	}
 	wg.Wait()
 	took := time.Since(began)
-	t.Logf("%d seeds, %v of virtual time, %d events, %d commits, %d grants, %d quorum rounds in %v: %.0f events/s", seeds,
-		total.virtual.Round(time.Second), total.steps, total.Commits, total.Grants, total.Rounds, took.Round(time.Millisecond),
-		float64(total.steps)/took.Seconds())
-	for _, kind := range slices.Sorted(maps.Keys(total.Faults)) {
-		t.Logf("%8d × %s", total.Faults[kind], kind)
+	if !t.Failed() {
+		t.Logf("%d seeds, %v of virtual time, %d events, %d commits, %d grants, %d quorum rounds in %v: %.0f events/s\n%v", total.seeds,
+			total.virtual.Round(time.Second), total.steps, total.stats.Commits, total.stats.Grants, total.stats.Rounds,
+			took.Round(time.Millisecond), float64(total.steps)/took.Seconds(), total.coverage)
+		if missing := total.coverage.Missing(sim.Expected()); seeds >= coverageSeeds && len(missing) > 0 {
+			t.Errorf("%d seeds have never met: %s", seeds, strings.Join(missing, "; "))
+		}
 	}
-	t.Logf("raft:\n%v", total.raft)
+	reliability.Record(t, reliability.Each(reliability.Run{
+		Target: "sim", Layer: "sim", Runs: int64(total.seeds), Operations: int64(total.stats.Commits), Simulated: total.virtual,
+		Violations: int64(total.failed), Seeds: reliability.SeedRange(first, seeds), Command: fmt.Sprintf("make sim SEEDS=%d SEED=%d", seeds, first),
+	}, reliability.Counts(total.coverage))...)
 }
 
-// TestSimSameSeedSameTrace runs seeds twice.
+// TestSimSameSeedSameTrace runs seeds twice: a simulation that cannot be repeated is of no use.
 func TestSimSameSeedSameTrace(t *testing.T) {
-	for seed := uint64(1); seed <= 5; seed++ {
+	first := number(t, "LOCKD_SEED", 1)
+	hashes := map[uint64]uint64{}
+	for seed := first; seed < first+5; seed++ {
 		a, b := sim.Run(seed, nil), sim.Run(seed, nil)
 		if a.Hash != b.Hash || a.Steps != b.Steps {
-			t.Errorf("seed %d: %x with %d events, then %x with %d events", seed, a.Hash, a.Steps, b.Hash, b.Steps)
+			t.Errorf("seed %d takes two courses: %x with %d events, then %x with %d events", seed, a.Hash, a.Steps, b.Hash, b.Steps)
 		}
+		if other, ok := hashes[a.Hash]; ok {
+			t.Errorf("seeds %d and %d take the same course", other, seed)
+		}
+		hashes[a.Hash] = seed
 	}
 }

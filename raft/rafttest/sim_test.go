@@ -76,8 +76,8 @@ func TestSim(t *testing.T) {
 		t.Errorf("%d seeds have never met: %s", seeds, strings.Join(missing, "; "))
 	}
 	reliability.Record(t, reliability.Each(reliability.Run{
-		Target: "sim", Layer: "raft-sim", Runs: int64(total.seeds), Operations: int64(total.answered), Simulated: total.virtual, Violations: bad,
-		Seeds: reliability.SeedRange(first, seeds), Command: fmt.Sprintf("make sim SEEDS=%d SEED=%d", seeds, first),
+		Target: "sim-raft", Layer: "raft-sim", Runs: int64(total.seeds), Operations: int64(total.answered), Simulated: total.virtual, Violations: bad,
+		Seeds: reliability.SeedRange(first, seeds), Command: fmt.Sprintf("make sim-raft SEEDS=%d SEED=%d", seeds, first),
 	}, reliability.Counts(total.Coverage))...)
 }
 
