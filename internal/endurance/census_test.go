@@ -205,20 +205,30 @@ type course struct {
 	values []float64
 }
 
-// courses puts several censuses side by side, from one on.
-func courses(all []census, from int) (list []course) {
-	names := map[string]bool{}
-	for _, c := range all[from:] {
-		for name := range c {
-			names[name] = true
+// courses is what was counted over time, by name. It grows by a number for each name and look, so that it is no growth itself.
+type courses map[string][]float64
+
+// note adds a census.
+func (c courses) note(found census) {
+	looks := 0
+	for _, values := range c {
+		looks = len(values)
+		break
+	}
+	for name := range found {
+		if c[name] == nil {
+			c[name] = make([]float64, looks)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		s := course{name: name}
-		for _, c := range all[from:] {
-			s.values = append(s.values, float64(c[name]))
-		}
-		list = append(list, s)
+	for name, values := range c {
+		c[name] = append(values, float64(found[name]))
+	}
+}
+
+// from returns what was counted from one census on.
+func (c courses) from(first int) (list []course) {
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		list = append(list, course{name, c[name][first:]})
 	}
 	return list
 }

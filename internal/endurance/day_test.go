@@ -33,7 +33,8 @@ type day struct {
 	lasted  time.Duration
 	changes map[string]int
 	stayed  int // how often the node that stays led before a change
-	found   []census
+	looks   int
+	found   courses
 }
 
 // TestDayOfLeaders runs three nodes, under load, through hours of cluster time with a new leader every minute: it is transferred, cut off,
@@ -49,7 +50,7 @@ func TestDayOfLeaders(t *testing.T) {
 	if testing.Short() {
 		changes = 2 * shortLooks
 	}
-	d := &day{changes: map[string]int{}}
+	d := &day{changes: map[string]int{}, found: courses{}}
 	synctest.Test(t, func(t *testing.T) {
 		d.t, d.c, d.began = t, testcluster.StartBubble(t, 3), time.Now()
 		d.crowd = newCrowd(t, d.c, seed)
@@ -200,7 +201,8 @@ func (d *day) look() {
 		total += n
 	}
 	found[heapName] = heap() - bytes[logEntries] - bytes[logCache] - found[logBytes] - rounding*found[logEntries]
-	d.found = append(d.found, found)
+	d.found.note(found)
+	d.looks++
 	d.lasted = time.Since(d.began)
 	d.t.Logf("after %v: %d changes of the leader, %d operations; %d goroutines, %d connections, heap %.2f MiB without the log of %d entries",
 		d.lasted.Round(time.Minute), d.total(), d.crowd.operations.Load(), total, found["memnet.Network.pipes"]/2,
@@ -240,7 +242,7 @@ func (d *day) judge(from int) {
 		d.t.Errorf("%s led only %d times of %d", d.c.Name(stays), d.stayed, d.total())
 	}
 	var grown []course
-	all := courses(d.found, from-1)
+	all := d.found.from(from - 1)
 	for _, c := range all {
 		if most, ok := bounded[c.name]; ok {
 			if got := slices.Max(c.values); got > float64(most) {
@@ -254,7 +256,7 @@ func (d *day) judge(from int) {
 		d.t.Errorf("it grows: %v: %v", c, c.values)
 	}
 	d.t.Logf("%v, %s led %d times; %d kinds of things counted %d times; from number %d on %d of them grow",
-		d.changes, d.c.Name(stays), d.stayed, len(all), len(d.found), from, len(grown))
+		d.changes, d.c.Name(stays), d.stayed, len(all), d.looks, from, len(grown))
 	if os.Getenv("LOCKD_CENSUS") != "" {
 		for _, c := range all {
 			d.t.Log(c)
