@@ -5,18 +5,22 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/lockd/lockd/raft"
 )
 
 const (
 	memTableBytes   = 8 << 20 // never less than it was in a directory that exists
 	valueLogBytes   = 1 << 20
-	valueThreshold  = 1 << 20 // above MaxValueBytes: the value log stays empty
+	openBytes       = 4 * memTableBytes // what it may write while it opens a directory: logs that become tables, and new logs
+	valueThreshold  = 1 << 20           // above MaxValueBytes: the value log stays empty
 	streamedVersion = 1
 )
 
@@ -46,16 +50,27 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 // openBadger opens a store, or makes one.
 func openBadger(o badger.Options) (db *badger.DB, err error) {
 	err = guarded(func() error {
+		if err := checkTables(o); err != nil {
+			return err
+		}
 		db, err = badger.Open(o)
 		return err
 	})
 	return db, err
 }
 
-// guarded turns a panic into an error: so badger meets some kinds of damage.
+// errFault: a page of a mapped file could be neither read nor written. So a disk that is full or fails shows there, and not as an errno.
+var errFault = errors.New("the disk is full or fails")
+
+// guarded turns a panic into an error: so badger meets some kinds of damage. Of the goroutine that calls it a fault of a mapped file, too.
 func guarded(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			err = fmt.Errorf("%w: a fault at address %#x", errFault, p.Addr())
+		default:
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
@@ -64,7 +79,7 @@ func guarded(f func() error) (err error) {
 
 // environment tells an error that says nothing about the files: another process, permissions, no room, no memory.
 func environment(err error) bool {
-	for _, e := range []error{fs.ErrPermission, syscall.EWOULDBLOCK, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.ENOMEM, syscall.EROFS} {
+	for _, e := range []error{raft.ErrDiskFull, errFault, fs.ErrPermission, syscall.EWOULDBLOCK, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.ENOMEM, syscall.EROFS} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -34,7 +34,8 @@ type Options struct {
 	// Deadline bounds each commit and the closing of badger; one that takes longer fails, for good. DefaultDeadline if zero.
 	Deadline time.Duration
 	// Reserve is how many bytes must be free on the file system for a Flush or a Restore; less is raft.ErrDiskFull. Badger
-	// maps its files, so that on a full disk it dies instead of failing. DefaultReserve if zero.
+	// maps its files, so that on a full disk it dies instead of failing. Open wants 32 MiB, or Reserve if that is less.
+	// DefaultReserve if zero.
 	Reserve uint64
 
 	trace func(step string)
@@ -139,13 +140,16 @@ func (d *Disk) fail(err error) error {
 }
 
 // room reports whether the file system has room for more.
-func (d *Disk) room() error {
+func (d *Disk) room() error { return d.free(d.opt.Reserve) }
+
+// free returns an error if fewer bytes are free.
+func (d *Disk) free(least uint64) error {
 	free, err := FreeSpace(d.opt.Dir)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
-	if err == nil && free < d.opt.Reserve {
-		err = fmt.Errorf("checkpoint: %w: %d bytes are free, fewer than %d", raft.ErrDiskFull, free, d.opt.Reserve)
+	if err == nil && free < least {
+		err = fmt.Errorf("checkpoint: %w: %d bytes are free, fewer than %d", raft.ErrDiskFull, free, least)
 	}
 	return err
 }

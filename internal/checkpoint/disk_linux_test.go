@@ -2,11 +2,14 @@ package checkpoint_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lockd/lockd/internal/checkpoint"
 	"github.com/lockd/lockd/internal/testdisk"
@@ -116,5 +119,45 @@ func TestDiskFull(t *testing.T) {
 	}
 	m.check(t, d, false)
 	mustFlush(t, d, m.set(full+1, bulk(full+1)...))
+	mustClose(t, d)
+}
+
+// TestDiskFullAtTheStart requires that a start on a full file system is an error that says so, touches nothing, and succeeds when there is
+// room again.
+func TestDiskFullAtTheStart(t *testing.T) {
+	i := testdisk.Ext4(t, 400)
+	o := checkpoint.Options{Dir: filepath.Join(i.Dir, "state")}
+	d, err := checkpoint.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newModel()
+	m.check(t, d, false)
+	mustFlush(t, d, m.set(1, bulk(1)...))
+	mustClose(t, d)
+	ballast, err := os.Create(filepath.Join(i.Dir, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stat unix.Statfs_t
+	if err := unix.Fstatfs(int(ballast.Fd()), &stat); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Fallocate(int(ballast.Fd()), 0, 0, (int64(stat.Bavail)-8)*stat.Bsize); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := checkpoint.Open(o); !errors.Is(err, raft.ErrDiskFull) {
+			t.Fatalf("opened on a full disk: %v", err)
+		}
+	}
+	if err := errors.Join(ballast.Close(), os.Remove(ballast.Name())); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = checkpoint.Open(o); err != nil {
+		t.Fatal(err)
+	}
+	m.check(t, d, false)
+	checkTidy(t, o.Dir)
 	mustClose(t, d)
 }

@@ -123,6 +123,9 @@ func (d *Disk) point(name string) error {
 }
 
 func (d *Disk) openNamed(name string) error {
+	if err := d.free(min(openBytes, d.opt.Reserve)); err != nil {
+		return err
+	}
 	db, err := openBadger(badgerOptions(d.files.path(name), d.opt.Logger))
 	if err != nil {
 		return err
