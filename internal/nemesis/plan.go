@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// scenarioLength is how long faults happen in one scenario, if no shorter one is asked for.
+const scenarioLength = 45 * time.Second
+
 // block is how many scenarios in a row, from one with number 1 modulo block on, have every kind of fault between them.
 const block = 3
 

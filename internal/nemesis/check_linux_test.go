@@ -5,23 +5,25 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/lockd/lockd/internal/history"
+	"github.com/lockd/lockd/internal/testdisk"
 )
 
 // minimum of one scenario of scenarioLength: it is in proportion for a shorter one.
 const (
-	leastOperations = 4000
-	leastGrants     = 1000
+	leastOperations = 2500
+	leastGrants     = 800
 	leastWrites     = 100
 )
 
 // kindsOfWork must all be in a scenario, at least so often.
 func kindsOfWork() map[history.Kind]int64 {
 	return map[history.Kind]int64{
-		history.Acquire: 1000, history.Release: 800, history.Renew: 10, history.HandOn: 10, history.SetValue: 20, history.Query: 50, history.Write: 100,
+		history.Acquire: 800, history.Release: 600, history.Renew: 10, history.HandOn: 10, history.SetValue: 20, history.Query: 50, history.Write: leastWrites,
 	}
 }
 
@@ -50,7 +52,7 @@ func check(dir string, p plan, hits map[kind]int64) (*history.Verdict, error) {
 			skewed = append(skewed, strings.TrimPrefix(filepath.Base(f), "history-"))
 		}
 	}
-	part := func(n int64) int64 { return n * int64(p.length) / int64(scenarioLength) }
+	part := func(n int64) int64 { return n * int64(p.length) / int64(scenarioLength) / slower }
 	least := map[history.Kind]int64{}
 	for k, n := range kindsOfWork() {
 		least[k] = part(n)
@@ -88,15 +90,30 @@ func (a *arena) logs() error {
 	return errors.Join(errs...)
 }
 
-// mounted tells what is still mounted below a directory.
-func mounted(dir string) error {
+// mounted tells which of the disks still are.
+func mounted(disks []*testdisk.Disk) error {
 	text, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], dir) {
+		fields := strings.Fields(line)
+		if len(fields) > 1 && slices.ContainsFunc(disks, func(d *testdisk.Disk) bool { return d.Dir == fields[1] }) {
 			return fmt.Errorf("left behind: %s", line)
+		}
+	}
+	return nil
+}
+
+// namespaces tells of network namespaces that are still open here.
+func namespaces() error {
+	files, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		if to, err := os.Readlink(name); err == nil && strings.HasPrefix(to, "net:") {
+			return fmt.Errorf("left behind: %s", to)
 		}
 	}
 	return nil

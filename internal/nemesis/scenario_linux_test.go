@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// scenarioLength is how long faults happen in one scenario.
-const scenarioLength = 45 * time.Second
-
 // step is something that the course of a scenario does at a time.
 type step struct {
 	at    time.Duration

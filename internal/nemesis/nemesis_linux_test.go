@@ -65,7 +65,7 @@ func TestNemesis(t *testing.T) {
 	for seed := first; !t.Failed() && (seed == first || time.Since(begun)+scenarioLength <= length); seed++ {
 		p := newPlan(seed, min(length, scenarioLength))
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { scenario(t, p, &all) })
-		if err := children(); err != nil {
+		if err := errors.Join(children(), namespaces()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -106,18 +106,21 @@ func keep(t *testing.T) string {
 // scenario is one plan on a new cluster.
 func scenario(t *testing.T, p plan, all *sum) {
 	dir := keep(t)
-	t.Cleanup(func() { // after all other ends
+	var a *arena
+	t.Cleanup(func() { // after all that the arena leaves to be done
 		if t.Failed() {
 			t.Logf("once more: make nemesis TIME=%v SEED=%d\n%s", p.length, p.seed, p)
 		}
-		if err := mounted(os.TempDir()); err != nil {
-			t.Error(err)
+		if a != nil {
+			if err := mounted(a.disks); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	if err := os.WriteFile(filepath.Join(dir, "plan"), []byte(p.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := newArena(t, dir, p.seed, true, nil)
+	a = newArena(t, dir, p.seed, true, nil)
 	a.event("begin")
 	c := a.follow(p)
 	recovered := a.recover()
