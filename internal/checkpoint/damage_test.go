@@ -1,11 +1,13 @@
 package checkpoint_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +82,61 @@ func TestS15FlippedBitsAreSeen(t *testing.T) {
 	}
 	if damaged["*.sst"] != 6 || damaged["MANIFEST"] == 0 {
 		t.Errorf("damaged %v, whole %v: some damage was not seen", damaged, whole)
+	}
+}
+
+// TestTornTablesAreSeen tears badger's tables off at every length near their end, and at many others, and flips every bit of what stands
+// there: that is believed before anything is checked, and no nonsense may end the process.
+func TestTornTablesAreSeen(t *testing.T) {
+	t.Parallel()
+	crashed := grown(t)
+	files, err := filepath.Glob(filepath.Join(currentDir(t, crashed), "*.sst"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no table: %v", err)
+	}
+	whole, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spoilt [][]byte
+	for n := 1; n < len(whole); n += 1 + n/16 {
+		spoilt = append(spoilt, whole[:len(whole)-n], whole[:n])
+	}
+	const end = 24 // the sum and both lengths
+	for bit := range 8 * end {
+		b := slices.Clone(whole)
+		b[len(b)-1-bit/8] ^= 1 << (bit % 8)
+		spoilt = append(spoilt, b)
+	}
+	spoilt = append(spoilt, nil, make([]byte, len(whole)), bytes.Repeat([]byte{0xff}, len(whole)))
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(crashed)); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(currentDir(t, dir), filepath.Base(files[0]))
+	for i, b := range spoilt {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := checkpoint.CheckTable(name)
+		if err == nil && i >= len(spoilt)-3 {
+			t.Errorf("nonsense of %d bytes passes", len(b))
+		}
+		if err == nil && i%4 == 0 { // badger has to find it, and to live on
+			fresh := t.TempDir()
+			if err := os.CopyFS(fresh, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			if !judge(t, fresh) {
+				t.Errorf("damage %d is not seen", i)
+			}
+		}
+	}
+	if err := os.WriteFile(name, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkpoint.CheckTable(name); err != nil || judge(t, dir) {
+		t.Errorf("the whole table: %v", err)
 	}
 }
 

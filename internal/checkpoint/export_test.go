@@ -16,3 +16,6 @@ func (d *Disk) SetDeadline(deadline time.Duration) { d.opt.Deadline = deadline }
 
 // Lock returns the descriptor that keeps other processes out.
 func (d *Disk) Lock() *os.File { return d.lock }
+
+// CheckTable looks at the end of a table.
+func CheckTable(path string) error { return checkTable(path) }
