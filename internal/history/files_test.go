@@ -186,7 +186,9 @@ func TestOutcomesOfErrors(t *testing.T) {
 		err  error
 		want Outcome
 	}{
-		{nil, OK}, {&client.Error{Known: true, Err: client.ErrNotAcquired}, Refused}, {&client.Error{Err: client.ErrUnavailable}, Unknown},
+		{nil, OK},
+		{&client.Error{Known: true, Err: client.ErrNotAcquired}, Refused},
+		{&client.Error{Err: client.ErrUnavailable}, Unknown},
 		{errors.New("?"), Unknown},
 	} {
 		var b bytes.Buffer

@@ -113,10 +113,9 @@ func (o *Operation) String() string {
 	if o.Until > 0 {
 		fmt.Fprintf(&b, " valid until %s", moment(o.Until))
 	}
-	switch {
-	case o.Outcome == Unknown:
+	if o.Outcome == Unknown {
 		b.WriteString(" unknown")
-	default:
+	} else {
 		fmt.Fprintf(&b, " %s", o.Outcome)
 	}
 	if o.Reason != "" {

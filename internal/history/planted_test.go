@@ -204,20 +204,20 @@ func (s *sample) lostEnd(*rand.Rand) bool {
 	return true
 }
 
-func (s *sample) lockReply(r *rand.Rand, f func(*Frame, *wire.LockReply) bool) (*Frame, *wire.LockReply) {
+func (s *sample) lockReply(r *rand.Rand, f func(*wire.LockReply) bool) *wire.LockReply {
 	i := anyOf(r, s.h.Frames, func(x *Frame) bool {
 		m, ok := x.Message.(*wire.LockReply)
-		return ok && f(x, m)
+		return ok && f(m)
 	})
 	if i < 0 {
-		return nil, nil
+		return nil
 	}
 	m, _ := s.h.Frames[i].Message.(*wire.LockReply)
-	return &s.h.Frames[i], m
+	return m
 }
 
 func (s *sample) wrongRead(r *rand.Rand) bool {
-	_, m := s.lockReply(r, func(_ *Frame, m *wire.LockReply) bool { return m.Found && len(m.Lock.Holders) == 1 })
+	m := s.lockReply(r, func(m *wire.LockReply) bool { return m.Found && len(m.Lock.Holders) == 1 })
 	if m != nil {
 		m.Lock.Holders[0].Token -= 3
 	}
@@ -226,7 +226,7 @@ func (s *sample) wrongRead(r *rand.Rand) bool {
 
 // staleRead lets a read see the state of an index before something that was answered when the read was asked for.
 func (s *sample) staleRead(r *rand.Rand) bool {
-	_, m := s.lockReply(r, func(_ *Frame, m *wire.LockReply) bool { return !m.Found && m.Index > 20 })
+	m := s.lockReply(r, func(m *wire.LockReply) bool { return !m.Found && m.Index > 20 })
 	if m != nil {
 		m.Index = 3 // nobody had anything then
 	}

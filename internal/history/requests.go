@@ -235,7 +235,7 @@ func identityIn(cmd locktable.Command) (id identity, ok bool) {
 
 // decided reports whether a code is the outcome of a request and no news on the way there: whoever has one gets no other.
 func decided(code wire.Code) bool {
-	switch code { //nolint:exhaustive // what is not named is an outcome, or a failure, which is no answer
+	switch code {
 	case wire.Queued, wire.SessionUnknown, wire.StaleSeq, wire.WindowFull:
 		return false
 	default:

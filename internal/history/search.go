@@ -106,78 +106,101 @@ func picture(path string, info porcupine.LinearizationInfo) error {
 	return nil
 }
 
+// steps gathers the steps of one lock.
+type steps struct {
+	list    []porcupine.Operation
+	clients map[string]int
+	known   map[uint64]bool  // tokens that the history tells of
+	given   map[uint64]bool  // those that were given back
+	ends    map[uint64]int64 // when a hold can have ended by itself
+	again   map[uint64]int   // how often a hold was entered once more and not left yet
+}
+
 // stepsOf returns the steps of one lock, and how many processes took part.
 func stepsOf(operations []*Operation, skewed []string) ([]porcupine.Operation, int) {
-	clients := map[string]int{}
-	given, ends := map[uint64]bool{}, map[uint64]int64{} // tokens that were given back; and when others can have ended
-	known, again := map[uint64]bool{}, map[uint64]int{}  // again: how often a hold was entered once more and not left yet
-	var steps []porcupine.Operation
+	s := &steps{
+		clients: map[string]int{}, known: map[uint64]bool{}, given: map[uint64]bool{}, ends: map[uint64]int64{}, again: map[uint64]int{},
+	}
 	for _, o := range operations {
-		client, ok := clients[o.Process]
-		if !ok {
-			client = len(clients)
-			clients[o.Process] = client
+		if _, ok := s.clients[o.Process]; !ok {
+			s.clients[o.Process] = len(s.clients)
 		}
-		s := step{token: o.Token, mode: o.Mode, limit: o.Limit, known: known, show: o}
-		gone := o.Token
-		switch o.Kind { //nolint:exhaustive // search has left out the others
-		case Acquire:
-			s.kind = stepGrant
-			if o.Outcome == OK {
-				if known[o.Token] && o.Reentrant {
-					again[o.Token]++
-					continue
-				}
-				known[o.Token] = true
-				ends[o.Token] = o.Call
-			}
-		case Release:
-			if again[o.Token]--; again[o.Token] >= 0 && o.Outcome == OK {
-				continue
-			}
-			s.kind = stepEnd
-		case HandOn:
-			s.kind, s.before, gone = stepHandOn, o.Before, o.Before
-			if o.Outcome == OK {
-				known[o.Token] = true
-				ends[o.Token] = o.Call
-			}
-		case Query:
-			s.kind = stepQuery
-		case Held:
-		}
-		if _, held := ends[o.Token]; held && o.Outcome == OK && o.Until > 0 && !slices.Contains(skewed, o.Process) {
-			ends[o.Token] = max(ends[o.Token], o.Until)
-		}
-		if given[gone] = given[gone] || o.Outcome == OK && (s.kind == stepEnd || s.kind == stepHandOn); o.Outcome != OK {
-			if _, held := ends[gone]; held && (s.kind == stepEnd || s.kind == stepHandOn) {
-				ends[gone] = min(ends[gone], o.Call)
-			}
+		if o.Outcome != OK {
+			s.perhaps(o)
 			continue
 		}
-		if o.Kind != Held {
-			steps = append(steps, porcupine.Operation{ClientId: client, Input: s, Call: o.Call, Return: o.Return})
+		s.happened(o)
+		if _, held := s.ends[o.Token]; held && !slices.Contains(skewed, o.Process) {
+			s.ends[o.Token] = max(s.ends[o.Token], o.Until)
 		}
 	}
-	for i, token := range slices.Sorted(maps.Keys(ends)) {
-		if !given[token] {
-			steps = append(steps, porcupine.Operation{
-				ClientId: len(clients) + i, Input: step{kind: stepEnd, token: token}, Call: ends[token], Return: forever,
-			})
+	for i, token := range slices.Sorted(maps.Keys(s.ends)) {
+		if !s.given[token] {
+			end := step{kind: stepEnd, token: token}
+			s.list = append(s.list, porcupine.Operation{ClientId: len(s.clients) + i, Input: end, Call: s.ends[token], Return: forever})
 		}
 	}
-	return steps, len(clients)
+	return s.list, len(s.clients)
+}
+
+// perhaps takes an operation that may have ended a hold, for all that its process knows.
+func (s *steps) perhaps(o *Operation) {
+	token := o.Token
+	switch o.Kind {
+	case HandOn:
+		token = o.Before
+	case Release:
+	default:
+		return
+	}
+	if until, held := s.ends[token]; held {
+		s.ends[token] = min(until, o.Call)
+	}
+}
+
+func (s *steps) happened(o *Operation) {
+	x := step{token: o.Token, mode: o.Mode, limit: o.Limit, known: s.known, show: o}
+	switch o.Kind {
+	case Acquire:
+		if s.known[o.Token] && o.Reentrant {
+			s.again[o.Token]++
+			return
+		}
+		x.kind = stepGrant
+		s.known[o.Token], s.ends[o.Token] = true, o.Call
+	case HandOn:
+		x.kind, x.before = stepHandOn, o.Before
+		s.known[o.Token], s.ends[o.Token], s.given[o.Before] = true, o.Call, true
+	case Release:
+		if s.again[o.Token] > 0 {
+			s.again[o.Token]--
+			return
+		}
+		x.kind = stepEnd
+		s.given[o.Token] = true
+	case Query:
+		x.kind = stepQuery
+	default:
+		return
+	}
+	s.list = append(s.list, porcupine.Operation{ClientId: s.clients[o.Process], Input: x, Call: o.Call, Return: o.Return})
 }
 
 // lockModel is the specification of one lock that a search needs.
 var lockModel = porcupine.Model{
-	Init:  func() any { return lockState{} },
-	Equal: func(a, b any) bool { return a.(lockState).equal(b.(lockState)) }, //nolint:forcetypeassert // Init and Step make them
+	Init: func() any { return lockState{} },
+	Equal: func(a, b any) bool {
+		one, _ := a.(lockState)
+		two, _ := b.(lockState)
+		return one.equal(two)
+	},
 	Step: func(state, input, _ any) (bool, any) {
-		return state.(lockState).after(input.(step)) //nolint:forcetypeassert // likewise
+		before, _ := state.(lockState)
+		x, _ := input.(step)
+		return before.after(x)
 	},
 	DescribeOperation: func(input, _ any) string {
-		s := input.(step) //nolint:forcetypeassert // likewise
+		s, _ := input.(step)
 		if s.show == nil {
 			return fmt.Sprintf("token %d ends", s.token)
 		}

@@ -310,7 +310,7 @@ func (w *world) acquire(p *person) {
 	at := w.now + w.some(time.Millisecond)
 	w.frame(p, false, at, &wire.Reply{ID: ask.ID, Index: reply.Index, Outcome: outcomeOf(reply)})
 	p.free = at
-	switch reply.Code { //nolint:exhaustive // there are no others here
+	switch reply.Code {
 	case locktable.Granted:
 		w.granted(p, place, at, ask, reply.Token)
 	case locktable.Queued:

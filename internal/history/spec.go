@@ -271,7 +271,11 @@ func (d deadlines) Less(i, j int) bool {
 	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.index, b.index), cmp.Compare(a.token, b.token)) < 0
 }
 func (d deadlines) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
-func (d *deadlines) Push(x any)   { *d = append(*d, x.(deadline)) } //nolint:forcetypeassert // only schedule pushes
+func (d *deadlines) Push(x any) {
+	added, _ := x.(deadline)
+	*d = append(*d, added)
+}
+
 func (d *deadlines) Pop() any {
 	last := (*d)[len(*d)-1]
 	*d = (*d)[:len(*d)-1]

@@ -94,17 +94,18 @@ func tenures(operations []Operation, reaches map[uint64]int64) []*tenure {
 	}
 	for i := range operations {
 		o := &operations[i]
-		switch {
-		case o.Kind == Release || o.Kind == Lost:
+		switch o.Kind {
+		case Release, Lost:
 			end(o.Token, o.Call)
-		case o.Kind == HandOn:
+		case HandOn:
 			end(o.Before, o.Call)
+		default:
 		}
 		if o.Outcome != OK || o.Token == 0 {
 			continue
 		}
 		x := known[o.Token]
-		switch o.Kind { //nolint:exhaustive // the others say nothing of validity
+		switch o.Kind {
 		case Acquire, HandOn:
 			if x == nil {
 				x = &tenure{token: o.Token, process: o.Process, keys: o.Keys, mode: o.Mode, limit: o.Limit, from: o.Return, to: reaches[o.Token]}
@@ -167,7 +168,11 @@ type holding []*tenure
 func (e holding) Len() int           { return len(e) }
 func (e holding) Less(i, j int) bool { return e[i].to < e[j].to }
 func (e holding) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
-func (e *holding) Push(x any)        { *e = append(*e, x.(*tenure)) } //nolint:forcetypeassert // only overlaps pushes
+func (e *holding) Push(x any) {
+	added, _ := x.(*tenure)
+	*e = append(*e, added)
+}
+
 func (e *holding) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
