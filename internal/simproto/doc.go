@@ -4,8 +4,8 @@
 // # What is real and what is not
 //
 // Real, the code that production runs: locktable.Table with its session.Table, session.Keeper, machine.Machine. Plumbing
-// written for the simulator: the nodes that carry commands and KeepAlives to the leader and answers to the clients, and the
-// processes that use the clients.
+// written for the simulator: the nodes that carry commands and KeepAlives to the leader and answers to the clients. The
+// programs that use the clients, and the judge, are those of internal/simworld.
 //
 // Raft is abstracted to what the protocol sees of it. Each node has a log that survives its crashes, up to what it synced,
 // with an uncommitted tail that survives elections. Elections happen at once, at random, by the rules of votes; a deposed
