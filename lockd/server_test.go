@@ -143,6 +143,45 @@ func TestGracefulStopOfTheLeader(t *testing.T) {
 	})
 }
 
+// TestHandOver asks nodes to give leadership away: the leader does, at once, and the others have none to give.
+func TestHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testcluster.StartBubble(t, 3)
+		leader := leaderOf(t, c)
+		before := time.Now()
+		for i := range 3 {
+			if i != leader {
+				if err := c.Server(i).HandOver(t.Context()); err != nil {
+					t.Errorf("%s, a follower: %v", c.Name(i), err)
+				}
+			}
+		}
+		if got := leaderOf(t, c); got != leader {
+			t.Fatalf("%s leads after followers were asked to hand over", c.Name(got))
+		}
+		if err := c.Server(leader).HandOver(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := leaderOf(t, c); got == leader {
+			t.Errorf("%s leads still", c.Name(got))
+		}
+		if took := time.Since(before); took > 300*time.Millisecond {
+			t.Errorf("it took %v, as long as an election", took)
+		}
+		alone := testcluster.StartBubble(t, 1)
+		if err := alone.Server(0).HandOver(t.Context()); err != nil {
+			t.Errorf("a cluster of one: %v", err)
+		}
+		server, err := lockd.New(lockd.Config{Memory: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := server.HandOver(t.Context()); !errors.Is(err, lockd.ErrNotRunning) {
+			t.Errorf("a node that does not run: %v", err)
+		}
+	})
+}
+
 func TestClientsAreToldGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := testcluster.StartBubble(t, 1)
