@@ -20,7 +20,7 @@ type thing struct {
 	shared  *thing
 	any     any
 	pointer atomic.Pointer[thing]
-	ctx     context.Context //nolint:containedctx // what is registered with it counts
+	ctx     context.Context // what is registered with it counts
 }
 
 func TestCensusFindsEverythingOnce(t *testing.T) {
