@@ -23,14 +23,10 @@ const limit = 10 * time.Minute
 
 // reproduce shows one bug or all, and notes the date of those that were seen.
 func reproduce(ctx context.Context, root, id string, out io.Writer) (err error) {
-	name := filepath.Join(root, reliability.TrackRecord)
-	data, err := os.ReadFile(name)
+	name := filepath.Join(root, filepath.FromSlash(reliability.TrackRecord))
+	bugs, err := load(name)
 	if err != nil {
-		return fmt.Errorf("read the track record: %w", err)
-	}
-	bugs, err := reliability.DecodeBugs(data)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return err
 	}
 	dir, err := os.MkdirTemp("", "reproduce")
 	if err != nil {
@@ -42,27 +38,26 @@ func reproduce(ctx context.Context, root, id string, out io.Writer) (err error) 
 		return err
 	}
 	found, failed := 0, 0
-	for i := range bugs {
-		if id != "all" && bugs[i].ID != id {
+	for _, b := range bugs {
+		if id != "all" && b.ID != id {
 			continue
 		}
 		found++
-		verdict := c.show(ctx, bugs[i])
+		verdict := c.show(ctx, b)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		switch {
 		case verdict == nil:
-			bugs[i].Show.Last = time.Now().UTC().Format(time.DateOnly)
-			fmt.Fprintf(out, "shown    %s\n", bugs[i].ID)
-			if err := save(name, bugs); err != nil { // at once: all of them take long
+			fmt.Fprintf(out, "shown    %s\n", b.ID)
+			if err := note(name, b.ID); err != nil { // at once: all of them take long
 				return err
 			}
 		case errors.Is(verdict, errCannot):
-			fmt.Fprintf(out, "cannot   %s: %s\n", bugs[i].ID, bugs[i].Show.Never)
+			fmt.Fprintf(out, "cannot   %s: %s\n", b.ID, b.Show.Never)
 		default:
 			failed++
-			fmt.Fprintf(out, "NOT SEEN %s: %v\n", bugs[i].ID, verdict)
+			fmt.Fprintf(out, "NOT SEEN %s: %v\n", b.ID, verdict)
 		}
 	}
 	switch {
@@ -74,7 +69,29 @@ func reproduce(ctx context.Context, root, id string, out io.Writer) (err error) 
 	return nil
 }
 
-func save(name string, bugs []reliability.Bug) error {
+func load(name string) ([]reliability.Bug, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read the track record: %w", err)
+	}
+	bugs, err := reliability.DecodeBugs(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return bugs, nil
+}
+
+// note writes today's date to a bug. The track record may have been edited since the beginning.
+func note(name, id string) error {
+	bugs, err := load(name)
+	if err != nil {
+		return err
+	}
+	for i := range bugs {
+		if bugs[i].ID == id {
+			bugs[i].Show.Last = time.Now().UTC().Format(time.DateOnly)
+		}
+	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
