@@ -28,6 +28,9 @@ type raftLog struct {
 	cuts     int // how many of them took entries away
 }
 
+// minCache is how many entries there is room for at least.
+const minCache = 64
+
 // issuedWrite is what a Write did to the log, until the disk confirms it.
 type issuedWrite struct {
 	seq      uint64
@@ -75,6 +78,9 @@ func (l *raftLog) append(e Entry) {
 	l.last++
 	if t := e.Term(); len(l.runs) == 0 || l.runs[len(l.runs)-1].Term != t {
 		l.runs = append(l.runs, TermRun{l.last, t})
+	}
+	if len(l.cache) == cap(l.cache) { // its front was cut off: append would grow it by little, again and again
+		l.cache = append(make([]Entry, 0, 2*len(l.cache)+minCache), l.cache...)
 	}
 	l.cache = append(l.cache, e)
 	l.cacheBytes += e.Size()

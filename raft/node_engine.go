@@ -265,19 +265,27 @@ func (e *Engine) collect(now time.Duration) {
 		e.fail(out.Fatal)
 	}
 	e.keep.count(out.Writes)
-	e.work.Send = append(e.work.Send, out.Send...)
+	e.work.Send = join(e.work.Send, out.Send)
 	e.work.Fetches = append(e.work.Fetches, out.Fetches...)
 	e.work.Snapshots = append(e.work.Snapshots, out.Snapshots...)
 	switch {
 	case out.Install.Index > 0 || e.held != nil:
 		e.held = append(e.held, out.Writes...)
 	default:
-		e.queue = append(e.queue, out.Writes...)
+		e.queue = join(e.queue, out.Writes)
 	}
 	e.work.Done = e.reads.answered(out.Reads, e.applied, e.work.Done)
 	if s := e.core.Standing(); s != e.at {
 		e.stand(now, s)
 	}
+}
+
+// join is append for lists of which one is nearly always empty; b is the caller's no longer.
+func join[T any](a, b []T) []T {
+	if len(a) == 0 {
+		return b
+	}
+	return append(a, b...)
 }
 
 // stand follows a change of role, term or leader.

@@ -9,6 +9,7 @@ import (
 const (
 	maxInboxMessages  = 8192    // beyond, log traffic is dropped; peers send it again
 	maxInboxProposals = 1 << 16 // beyond, ErrBusy
+	maxGathered       = 1 << 20 // bytes of proposals that wait for each other
 )
 
 // inbox gathers what comes in for the loop; the loop takes all of it at once.
@@ -18,6 +19,7 @@ type inbox struct {
 	mu     sync.Mutex // guards the fields below
 	closed bool
 	next   inputs
+	bytes  int // of next.proposals
 }
 
 // inputs are what one turn of the loop takes in.
@@ -59,6 +61,7 @@ func (b *inbox) propose(r *Request) error {
 	}
 	if err == nil {
 		b.next.proposals = append(b.next.proposals, r)
+		b.bytes += len(r.Proposal.Data)
 	}
 	b.mu.Unlock()
 	b.signal()
@@ -103,8 +106,9 @@ func (b *inbox) signal() {
 	}
 }
 
-// take swaps what has gathered for the emptied lists of the turn before.
-func (b *inbox) take(old inputs) inputs {
+// take swaps what has gathered for the emptied lists of the turn before. Proposals stay if they are to gather more; but no more than
+// so many bytes of them.
+func (b *inbox) take(old inputs, gather bool) inputs {
 	clear(old.messages)
 	clear(old.proposals)
 	clear(old.reads)
@@ -112,8 +116,23 @@ func (b *inbox) take(old inputs) inputs {
 	b.mu.Lock()
 	in := b.next
 	b.next = inputs{old.messages[:0], old.proposals[:0], old.reads[:0], old.calls[:0]}
+	if gather && b.bytes < maxGathered {
+		b.next.proposals, in.proposals = in.proposals, b.next.proposals
+	} else {
+		b.bytes = 0
+	}
 	b.mu.Unlock()
 	return in
+}
+
+// takeProposals is take for the proposals alone.
+func (b *inbox) takeProposals(old []*Request) []*Request {
+	clear(old)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := b.next.proposals
+	b.next.proposals, b.bytes = old[:0], 0
+	return list
 }
 
 // close refuses all that comes later and returns what was not taken.

@@ -19,7 +19,7 @@ func TestTrap58FullInboxKeepsVotesAndHeartbeats(t *testing.T) {
 	mixed := []Message{{Body: Append{}}, {Body: Vote{}}, {Body: Heartbeat{}}, {Body: AppendReply{}}}
 	b.receive(mixed)
 	var appends, votes, beats int
-	for _, m := range b.take(inputs{}).messages {
+	for _, m := range b.take(inputs{}, false).messages {
 		switch m.Body.(type) {
 		case Append, AppendReply:
 			appends++
@@ -38,7 +38,7 @@ func TestTrap58FullInboxKeepsVotesAndHeartbeats(t *testing.T) {
 	for range 40 {
 		b.receive(flood)
 	}
-	if n := len(b.take(inputs{}).messages); n > 2*maxInboxMessages {
+	if n := len(b.take(inputs{}, false).messages); n > 2*maxInboxMessages {
 		t.Errorf("%d urgent messages were kept, want at most %d", n, 2*maxInboxMessages)
 	}
 }

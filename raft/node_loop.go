@@ -19,6 +19,7 @@ func (n *Node) loop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var in inputs
+	var armed time.Duration // when timer fires
 	for n.engine.fatal == nil {
 		select {
 		case <-n.stop:
@@ -29,14 +30,25 @@ func (n *Node) loop(ctx context.Context) {
 		if n.engine.busy() {
 			runtime.Gosched() // those who were just answered are about to propose again: one batch instead of many
 		}
-		in = n.inbox.take(in)
+		gather := n.engine.gathers(n.now())
+		in = n.inbox.take(in, gather)
 		now := n.now() // after the messages were taken: none of them may count as later than it came
 		n.feed(in, now)
+		if gather && !n.engine.gathers(now) {
+			in.proposals = n.inbox.takeProposals(in.proposals)
+			n.propose(in.proposals, now)
+		}
 		if now >= n.engine.Deadline() {
 			n.engine.Wake(now)
 		}
 		n.do(ctx, n.engine.Turn(now))
-		timer.Reset(min(n.engine.Deadline()-now, time.Hour))
+		if gather && !n.engine.gathers(now) {
+			n.inbox.signal() // leadership is over, and nothing else may wake who waits to hear that
+		}
+		if due := n.engine.Deadline(); due < armed || now >= armed {
+			armed = min(due, now+time.Hour)
+			timer.Reset(armed - now)
+		}
 	}
 	err := n.engine.fatal
 	n.err.Store(&err)
@@ -51,11 +63,15 @@ func (n *Node) feed(in inputs, now time.Duration) {
 	for _, c := range in.calls {
 		c.run(n.engine, now)
 	}
-	for _, r := range in.proposals {
-		n.engine.Propose(now, r)
-	}
+	n.propose(in.proposals, now)
 	for _, r := range in.reads {
 		n.engine.Read(now, r)
+	}
+}
+
+func (n *Node) propose(list []*Request, now time.Duration) {
+	for _, r := range list {
+		n.engine.Propose(now, r)
 	}
 }
 

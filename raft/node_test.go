@@ -114,6 +114,7 @@ type member struct {
 	machine *ledger
 	node    *raft.Node
 	storage func(raft.Storage) raft.Storage // wraps the log, if set
+	network func(raft.Transport) raft.Transport
 	core    raft.Options
 	engine  raft.EngineOptions
 	events  raft.Events
@@ -183,8 +184,12 @@ func (c *cluster) try(m *member) error {
 	if m.storage != nil {
 		storage = m.storage(log)
 	}
+	var transport raft.Transport = c.net.Transport(m.id)
+	if m.network != nil {
+		transport = m.network(transport)
+	}
 	m.node, err = raft.Start(raft.NodeOptions{
-		Core: m.core, Engine: m.engine, Storage: storage, Transport: c.net.Transport(m.id), Machine: m.machine, Events: m.events,
+		Core: m.core, Engine: m.engine, Storage: storage, Transport: transport, Machine: m.machine, Events: m.events,
 	})
 	if err != nil {
 		return errors.Join(err, log.Close())

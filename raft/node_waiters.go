@@ -78,6 +78,18 @@ func (e *Engine) abandon(reason error) ([]*Request, Installation) {
 // busy reports whether proposals are on their way.
 func (e *Engine) busy() bool { return len(e.waiters.queue) > 0 }
 
+// gathers reports whether proposals had better wait for the disk: what comes until it is free shares its next write, and one message
+// to each peer, and is hardly applied later, as what is not on this node's disk is not applied here. A disk that takes long is not
+// waited for: the peers can write meanwhile.
+func (e *Engine) gathers(now time.Duration) bool {
+	const most = 20 * time.Millisecond
+	if !e.diskBusy || e.at.Role != Leader {
+		return false
+	}
+	began, writing := e.core.log.oldestWrite()
+	return writing && now < began+most
+}
+
 // waiters are the requests whose entries are in the log, in its order.
 type waiters struct{ queue []*Request }
 
