@@ -21,6 +21,7 @@ import (
 
 	"github.com/lockd/lockd/internal/front"
 	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/membership"
 	"github.com/lockd/lockd/raft"
 )
 
@@ -30,14 +31,16 @@ const (
 	DefaultClusterName  = "lockd"
 	DefaultListenClient = "127.0.0.1:7400"
 	DefaultListenRaft   = "127.0.0.1:7401"
+	DefaultListenGossip = "127.0.0.1:7402"
 	DefaultListenHTTP   = "127.0.0.1:7403"
+	DefaultReplaceAfter = 10 * time.Minute
 	DefaultMinFree      = 512 << 20
 	DefaultDrainTimeout = 10 * time.Second
 	DefaultHeartbeat    = 60 * time.Millisecond
 	DefaultElection     = time.Second
 )
 
-// Off as Config.ListenHTTP leaves that port out.
+// Off as Config.ListenHTTP or Config.ListenGossip leaves that port out.
 const Off = "off"
 
 // Limits of Config.
@@ -70,7 +73,30 @@ type Config struct {
 	// stays as it is for the life of the cluster.
 	InitialCluster []Member
 
+	// Join lists seeds, as membership.ParseSeed reads them: gossip ports where nodes of the cluster may be. A node without a log and
+	// without InitialCluster waits until it finds a cluster, and asks to become a member; or until Server.Init founds one. With
+	// InitialCluster they are further ways to find the others.
+	Join []string
+	// BootstrapExpect, with Join, founds a cluster once exactly so many nodes that expect as many have found each other and all have
+	// promised. It has no effect where there is a cluster.
+	BootstrapExpect int
+	// NonVoter keeps the node a learner: it serves reads and forwards what clients ask, and counts for no majority.
+	NonVoter bool
+	// DeclaredSize is how many voters the cluster should have. With it, a leader replaces a voter that has been dead for ReplaceAfter by
+	// a learner that is well. 0: nobody is ever replaced.
+	DeclaredSize int
+	ReplaceAfter time.Duration // default DefaultReplaceAfter
+	// LeaveOnTerminate removes the node from the cluster when it stops gracefully, if the others can go on without it.
+	LeaveOnTerminate bool
+
 	ListenClient, ListenRaft, ListenHTTP string // host:port; port 0 for any. ListenHTTP may be Off
+	// ListenGossip is a UDP and TCP port by which the nodes find each other and notice who is gone. Default: DefaultListenGossip with
+	// Join or BootstrapExpect, otherwise Off.
+	ListenGossip    string
+	AdvertiseGossip string             // where others reach it, an IP address and a port; default: where it listens
+	GossipKey       string             // base64 of 16, 24 or 32 bytes: the first key of an empty directory. Later ones come by rotation
+	GossipProfile   membership.Profile // default membership.Default
+	Zone            string             // where the node stands, for people
 	// AdvertiseClient and AdvertiseRaft are where others reach this node. Default: where it listens; for Raft, what
 	// InitialCluster says.
 	AdvertiseClient, AdvertiseRaft string
@@ -78,6 +104,8 @@ type Config struct {
 	// Listen and Dial replace those of package net, for all ports.
 	Listen func(ctx context.Context, address string) (net.Listener, error)
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
+	// ListenPacket replaces that of package net, for gossip.
+	ListenPacket func(ctx context.Context, address string) (net.PacketConn, error)
 
 	ClientTLS *tls.Config // server side of the client port; nil: no TLS
 	RaftTLS   *tls.Config // both sides of the Raft port; nil: no TLS
@@ -118,9 +146,9 @@ type Entry struct {
 	Token       uint64   // the last token that was granted up to here
 }
 
-// Addresses are where a node listens; HTTP is empty if it is off.
+// Addresses are where a node listens; Gossip and HTTP are empty if they are off.
 type Addresses struct {
-	Client, Raft, HTTP string
+	Client, Raft, Gossip, HTTP string
 }
 
 // Validate reports everything that is wrong with c, one error for each, or nil. New calls it.
@@ -129,14 +157,14 @@ func (c *Config) Validate() error {
 	errs := []error{
 		checkName("Name", f.Name), checkName("ClusterName", f.ClusterName), f.checkStorage(), f.checkMembers(), checkClasses(f.LockClasses),
 	}
-	errs = append(errs, checkAddress("ListenClient", f.ListenClient), checkAddress("ListenRaft", f.ListenRaft))
+	errs = append(errs, checkAddress("ListenClient", f.ListenClient), checkAddress("ListenRaft", f.ListenRaft), f.checkMembership())
 	if f.ListenHTTP != Off {
 		errs = append(errs, checkAddress("ListenHTTP", f.ListenHTTP))
 	}
 	if f.AdvertiseClient != "" {
 		errs = append(errs, checkAddress("AdvertiseClient", f.AdvertiseClient))
 	}
-	if f.AdvertiseClient == "" && len(f.InitialCluster) > 1 && everywhere(f.ListenClient) {
+	if f.AdvertiseClient == "" && f.several() && everywhere(f.ListenClient) {
 		errs = append(errs, fmt.Errorf("AdvertiseClient is needed: nobody can connect to %q, where this node listens", f.ListenClient))
 	}
 	if f.AdvertiseRaft != "" {
@@ -151,7 +179,7 @@ func (c *Config) Validate() error {
 	if f.TokenFloor > tokenMax {
 		errs = append(errs, fmt.Errorf("TokenFloor %d is above %d", f.TokenFloor, uint64(tokenMax)))
 	}
-	if f.ClientTLS != nil && f.PeerTLS == nil && len(f.InitialCluster) > 1 {
+	if f.ClientTLS != nil && f.PeerTLS == nil && f.several() {
 		errs = append(errs, errors.New("PeerTLS is needed with ClientTLS: the nodes talk to each other over the client port"))
 	}
 	return errors.Join(errs...)
@@ -160,13 +188,14 @@ func (c *Config) Validate() error {
 // filled returns c with every default set.
 func (c *Config) filled() Config {
 	f := *c
-	if f.Name == "" && len(f.InitialCluster) == 0 {
+	if f.Name == "" && len(f.InitialCluster) == 0 && !f.joins() {
 		f.Name = DefaultName
 	}
 	f.ClusterName = cmp.Or(f.ClusterName, DefaultClusterName)
 	f.ListenClient = cmp.Or(f.ListenClient, DefaultListenClient)
 	f.ListenRaft = cmp.Or(f.ListenRaft, DefaultListenRaft)
 	f.ListenHTTP = cmp.Or(f.ListenHTTP, DefaultListenHTTP)
+	f.fillMembership()
 	f.MinFree = cmp.Or(f.MinFree, DefaultMinFree)
 	f.DrainTimeout = cmp.Or(f.DrainTimeout, DefaultDrainTimeout)
 	f.Heartbeat = cmp.Or(f.Heartbeat, DefaultHeartbeat)

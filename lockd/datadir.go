@@ -109,7 +109,7 @@ func decodeIdentity(b []byte) (id identity, err error) {
 		return identity{}, err
 	}
 	listed := slices.ContainsFunc(id.Members, func(m Member) bool { return m.Name == id.Name })
-	if id.ID != nodeIDOf(id.ClusterName, id.Name) || len(id.Members) > 0 && !listed {
+	if id.ID != nodeIDOf(id.ClusterName, id.Name) && !id.Joins || len(id.Members) > 0 && (!listed || id.Joins) {
 		return identity{}, errors.New("it contradicts itself")
 	}
 	return id, nil

@@ -91,13 +91,13 @@ func (d *disk) look() (low bool) {
 
 // others returns, on a leader, why the disks of the voters forbid growth.
 func (d *disk) others(ctx context.Context, low bool) error {
-	if d.n.alone() || d.n.standing.now().Role != raft.Leader {
+	if d.n.standing.now().Role != raft.Leader {
 		return nil
 	}
 	status, _, _ := d.n.raft.Status(ctx)
 	voters := status.Config.Voters
-	if len(voters) == 0 {
-		return nil // it has stopped, and others tell why
+	if len(voters) < 2 {
+		return nil // there is no other; or it has stopped, and others tell why
 	}
 	ctx, cancel := context.WithTimeout(ctx, diskEvery)
 	defer cancel()

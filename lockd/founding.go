@@ -13,6 +13,7 @@ import (
 
 	"github.com/lockd/lockd/internal/replica"
 	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/membership"
 	"github.com/lockd/lockd/raft"
 	"github.com/lockd/lockd/raft/tcp"
 )
@@ -37,11 +38,15 @@ var ErrWiped = errors.New("this node was wiped")
 type founding struct {
 	config *Config // with its defaults set
 	home   home
-	id     identity
+	id     *identity
 	state  *replica.Replica
 	// transport is what the Raft port is made of, but for Cluster, Self, Listener and Advertise.
 	transport tcp.Options
-	client    string // the address of the client port, for the others to know
+	client    string             // the address of the client port, for the others to know
+	gossip    *membership.Gossip // nil: there is none
+	vow       *vow
+	wish      *wish       // of an operator, to found a cluster alone
+	givenUp   []clusterID // foundings of this node that failed
 	log       *slog.Logger
 }
 
@@ -67,22 +72,25 @@ func (f *founding) run(ctx context.Context) (_ *founded, err error) {
 			err = errors.Join(err, p.transport.Close())
 		}
 	}()
+	if err := f.tellGossip(p.advertise); err != nil {
+		return nil, err
+	}
 	voters, err := f.voters(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	done := &founded{id: f.id, transport: p.transport, voters: voters}
+	done := &founded{id: *f.id, transport: p.transport, voters: voters}
 	if f.id.Founded {
 		done.log, done.voters, err = f.continued()
 	} else {
 		done.log, err = f.begun(voters)
-		done.id = f.id
+		done.id = *f.id
 	}
 	if err != nil {
 		return nil, err
 	}
 	done.detail = f.tell(p.transport, done.voters)
-	return done, nil
+	return done, f.tellGossip(p.advertise)
 }
 
 // port is the Raft port of a node.
@@ -130,6 +138,19 @@ func (f *founding) tell(t *tcp.Transport, voters []raft.Peer) nodeDetail {
 	return d
 }
 
+// tellGossip says where this node is, and to which cluster it belongs, if to any.
+func (f *founding) tellGossip(raftAddress string) error {
+	if f.gossip == nil {
+		return nil
+	}
+	return f.gossip.SetSelf(func(m *membership.Meta) {
+		m.Raft, m.Joining = raftAddress, f.id.Joins && !f.id.Admitted
+		if f.id.Founded {
+			m.Cluster = f.id.cluster()
+		}
+	})
+}
+
 // voters returns those of a cluster that begins; they are of no account for a node that has a log.
 func (f *founding) voters(ctx context.Context, p *port) ([]raft.Peer, error) {
 	self := raft.Peer{ID: f.id.peer(), Address: p.advertise}
@@ -138,6 +159,10 @@ func (f *founding) voters(ctx context.Context, p *port) ([]raft.Peer, error) {
 		return nil, nil
 	case f.id.alone():
 		return []raft.Peer{self}, nil
+	case f.id.Joins && f.id.ClusterID.IsZero():
+		return f.seek(ctx, p)
+	case f.id.Joins:
+		return nil, nil
 	case f.id.founds():
 		return f.gather(ctx, p.transport, self)
 	default:
@@ -147,7 +172,7 @@ func (f *founding) voters(ctx context.Context, p *port) ([]raft.Peer, error) {
 
 // begun makes the log of a node whose cluster begins: with the state of the founder, or empty.
 func (f *founding) begun(voters []raft.Peer) (raft.Storage, error) {
-	log, err := f.home.openLog(f.id)
+	log, err := f.home.openLog(*f.id)
 	if err != nil {
 		return nil, err
 	}
@@ -155,8 +180,7 @@ func (f *founding) begun(voters []raft.Peer) (raft.Storage, error) {
 		err = f.found(log, voters)
 	}
 	if err == nil {
-		f.id.Founded, f.id.Restored = true, nil
-		err = f.home.save(f.id)
+		err = f.vow.settle()
 	}
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
@@ -218,7 +242,7 @@ func builtAt() (built time.Time) {
 
 // continued opens the log of a node that has one, and returns the voters it knows.
 func (f *founding) continued() (raft.Storage, []raft.Peer, error) {
-	log, err := f.home.openLog(f.id)
+	log, err := f.home.openLog(*f.id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -345,20 +369,14 @@ var errFollowed = errors.New("this node has just joined a restored cluster")
 
 // follow makes this node, which is empty, one of another cluster with the same list.
 func (f *founding) follow(ctx context.Context, p *port, n nonce) error {
-	address := p.transport.Addr().String()
-	if err := p.transport.Close(); err != nil {
-		return err
-	}
 	f.id.Nonce = n
-	if err := f.home.save(f.id); err != nil {
+	if err := f.home.save(*f.id); err != nil {
 		return err
 	}
-	next, err := f.open(ctx, address)
-	if err != nil {
+	if err := f.reopen(ctx, p); err != nil {
 		return err
 	}
 	f.log.Info("the first node has a restored cluster; this one follows", slog.String("cluster", fmt.Sprintf("%x", f.id.cluster())))
-	*p = *next
 	return nil
 }
 
@@ -380,6 +398,9 @@ func (f *founding) ask(ctx context.Context, try func() (wait, fatal error)) erro
 		pause.Reset(every)
 		select {
 		case <-pause.C:
+		case w := <-f.vow.wish:
+			f.deny(errors.New("another wish of the same kind has come"))
+			f.wish = &w
 		case <-ctx.Done():
 			return fmt.Errorf("%w, while the cluster was not complete: %w", context.Cause(ctx), wait)
 		}

@@ -42,7 +42,27 @@ type identity struct {
 	Nonce       nonce       `json:"nonce"`       // makes the cluster another one than its list alone would
 	Founded     bool        `json:"founded"`     // there is a log, and the node may have voted
 	Restored    *restored   `json:"restored,omitempty"`
+
+	// Of a node that has no list:
+	Joins     bool      `json:"joins,omitempty"`     // it looks for its cluster, or has found it; its ID was drawn
+	ClusterID clusterID `json:"cluster_id,omitzero"` // of its cluster, once it has one
+	Promise   *promise  `json:"promise,omitempty"`   // the founding that it takes part in, until it has a cluster
+	Admitted  bool      `json:"admitted,omitempty"`  // a configuration has named it: it does not ask to be let in any more
 }
+
+// clusterID names a cluster that does not follow from a list; zero for no cluster.
+type clusterID [16]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (c clusterID) MarshalText() ([]byte, error) { return nonce(c).MarshalText() }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *clusterID) UnmarshalText(text []byte) error { return (*nonce)(c).UnmarshalText(text) }
+
+// IsZero reports whether there is no cluster.
+func (c clusterID) IsZero() bool { return c == clusterID{} }
+
+func (c clusterID) String() string { return hex.EncodeToString(c[:]) }
 
 // restored is what a home that was made from a snapshot has to begin its cluster with.
 type restored struct {
@@ -72,17 +92,25 @@ func (id identity) exists() bool { return id.Format != 0 }
 
 func (id identity) peer() raft.PeerID { return raft.PeerID{Node: id.ID, Incarnation: id.Incarnation} }
 
-// cluster returns the id of the cluster: of its name, its list, and the nonce.
-func (id identity) cluster() [16]byte { return clusterIDOf(id.ClusterName, id.Members, id.Nonce) }
+// cluster returns the id of the cluster: of its name, its list, and the nonce. A node that looks for its cluster has one for itself,
+// so that nobody takes it for a member of another.
+func (id identity) cluster() [16]byte {
+	if !id.ClusterID.IsZero() {
+		return id.ClusterID
+	}
+	return clusterIDOf(id.ClusterName, id.Members, id.Nonce)
+}
 
 // first returns the member that founds the cluster.
 func (id identity) first() Member { return id.Members[0] }
 
 // alone reports whether the cluster has no other node.
-func (id identity) alone() bool { return len(id.Members) < 2 }
+func (id identity) alone() bool { return len(id.Members) < 2 && !id.Joins }
 
 // founds reports whether this node is the one to found its cluster.
-func (id identity) founds() bool { return id.alone() || id.first().Name == id.Name }
+func (id identity) founds() bool {
+	return id.alone() || len(id.Members) > 0 && id.first().Name == id.Name || id.Promise != nil && id.Promise.Founder == id.peer()
+}
 
 // nodeIDOf names a node of a cluster; it is the same at every start, and not zero.
 func nodeIDOf(cluster, node string) raft.NodeID {
@@ -108,6 +136,9 @@ func newIdentity(c *Config) identity {
 	}
 	if len(id.Members) == 0 {
 		_, _ = rand.Read(id.Nonce[:]) // never fails
+	}
+	if c.joins() {
+		id.Joins, id.ID = true, raft.NodeID(random64()|1)
 	}
 	return id
 }
@@ -138,6 +169,10 @@ func identify(h home, c *Config) (identity, error) {
 	case id.ClusterName != c.ClusterName || id.Name != c.Name:
 		return identity{}, fmt.Errorf("%w: to %q of cluster %q; this is %q of cluster %q: give each node a directory of its own",
 			ErrOtherNode, id.Name, id.ClusterName, c.Name, c.ClusterName)
+	case !id.Joins && c.joins() && len(c.InitialCluster) == 0 && len(id.Members) == 0:
+		return identity{}, fmt.Errorf("%w: it is a cluster of its own, and cannot join another one: give the new node an empty directory", ErrOtherNode)
+	case id.Joins && !id.Founded && !c.joins():
+		return identity{}, errors.New("this node has begun to look for its cluster: say again where, by Config.Join or Config.BootstrapExpect")
 	case !slices.Equal(id.Members, c.InitialCluster):
 		return identity{}, fmt.Errorf("%w: it was made with the initial cluster %v, and this one is %v: the list stays as it is for "+
 			"the life of the cluster", ErrOtherNode, id.Members, c.InitialCluster)

@@ -24,6 +24,7 @@ import (
 	"github.com/lockd/lockd/internal/tenure"
 	"github.com/lockd/lockd/internal/wire"
 	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/membership"
 	"github.com/lockd/lockd/raft"
 	"github.com/lockd/lockd/raft/tcp"
 	"github.com/lockd/lockd/session"
@@ -51,6 +52,14 @@ type node struct {
 
 	client, http net.Listener
 
+	gossip *membership.Gossip // nil: there is none
+	wishes chan wish          // of operators, to found a cluster
+	vow    *vow               // from join on
+
+	transport *tcp.Transport // once it has joined
+
+	isAdmitted bool // a configuration names this node, which is saved; used by follow alone
+
 	tenure    *tenure.Tenure
 	front     *front.Front
 	directory *directory
@@ -64,7 +73,7 @@ type node struct {
 }
 
 func newNode(c *Config, fail context.CancelCauseFunc) *node {
-	n := &node{config: c, log: c.Logger, boot: random64(), started: time.Now(), fail: fail, joined: make(chan struct{})}
+	n := &node{config: c, log: c.Logger, boot: random64(), started: time.Now(), fail: fail, wishes: make(chan wish), joined: make(chan struct{})}
 	n.standing.init()
 	n.disk = disk{n: n, free: func() (uint64, error) { return checkpoint.FreeSpace(c.DataDir) }}
 	return n
@@ -98,9 +107,15 @@ func (n *node) open(ctx context.Context) (err error) {
 			return fmt.Errorf("listen on the HTTP port: %w", err)
 		}
 	}
+	if err := n.openGossip(ctx); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.addresses.Client = n.client.Addr().String()
+	if n.gossip != nil {
+		n.addresses.Gossip = n.gossip.Address().String()
+	}
 	if n.http != nil {
 		n.addresses.HTTP = n.http.Addr().String()
 	}
@@ -139,10 +154,12 @@ func (n *node) close() error {
 
 // join brings the node into its cluster and starts raft. It blocks while nodes are missing that the cluster cannot begin without.
 func (n *node) join(ctx context.Context) error {
+	id := n.id
+	n.vow = newVow(n.home, &id, n.wishes)
 	f := founding{
-		config: n.config, home: n.home, id: n.id, state: n.state, client: n.advertised(), log: n.log,
+		config: n.config, home: n.home, id: &id, state: n.state, client: n.advertised(), gossip: n.gossip, vow: n.vow, log: n.log,
 		transport: tcp.Options{
-			Boot: n.boot, Seed: n.boot, Dial: n.config.Dial, TLS: n.config.RaftTLS, Logger: n.log,
+			Boot: n.boot, Seed: n.boot, Dial: n.config.Dial, TLS: n.config.RaftTLS, Answer: n.answer, Logger: n.log,
 			Events: tcp.Events{Clone: n.sawClone, Refused: n.refused},
 		},
 	}
@@ -150,14 +167,14 @@ func (n *node) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.id = in.id
+	n.id, n.transport, n.isAdmitted = in.id, in.transport, in.id.Admitted
 	if err := n.assemble(in); err != nil {
 		return errors.Join(err, in.close())
 	}
-	id := n.id.peer()
+	self := n.id.peer()
 	n.raft.Node, err = raft.Start(raft.NodeOptions{
 		Core: raft.Options{
-			ID: id, Seed: uint64(id.Node) ^ id.Incarnation ^ n.boot,
+			ID: self, Seed: uint64(self.Node) ^ self.Incarnation ^ n.boot,
 			Heartbeat: n.config.Heartbeat, ElectionTimeout: n.config.ElectionTimeout,
 		},
 		Storage: n.metrics.storage(in.log), Transport: in.transport, Machine: n.state,
@@ -179,7 +196,7 @@ func (n *node) assemble(in *founded) (err error) {
 		Raft: &n.raft, State: n.state, Logger: n.log, Events: n.metrics.tenureEvents(),
 		Answer: func(clock time.Duration, answers []session.Answer) { n.front.Answers(clock, answers) },
 	})
-	self := wire.Node{ID: uint64(n.id.ID), Name: n.id.Name, Address: n.advertised(), Voter: true}
+	self := wire.Node{ID: uint64(n.id.ID), Name: n.id.Name, Address: n.advertised(), Voter: !n.id.Joins}
 	n.directory = newDirectory(in.transport, self, func() { n.front.Announce() })
 	n.directory.setConfig(raft.Config{Voters: in.voters})
 	n.disk.report(in)
@@ -311,13 +328,16 @@ func (n *node) nameOf(id raft.PeerID) string {
 	if id.IsZero() {
 		return ""
 	}
+	if id.Node == n.id.ID {
+		return n.config.Name
+	}
 	for _, m := range n.config.InitialCluster {
 		if nodeIDOf(n.config.ClusterName, m.Name) == id.Node {
 			return m.Name
 		}
 	}
-	if id.Node == nodeIDOf(n.config.ClusterName, n.config.Name) {
-		return n.config.Name
+	if known, ok := n.directory.lookup(id.Node); ok {
+		return known.Name
 	}
 	return id.String()
 }

@@ -45,6 +45,9 @@ func (n *node) run(ctx, life context.Context) (err error) {
 	if n.http != nil {
 		serving.run(serve, "the HTTP port", func(ctx context.Context) error { return serveAdmin(ctx, n.http, n.admin(), n.log) })
 	}
+	if n.gossip != nil {
+		serving.run(serve, "gossip", n.gossip.Run)
+	}
 	joining, cancel := context.WithCancelCause(life)
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
@@ -76,6 +79,7 @@ func (n *node) serve(ctx, life, serve context.Context, serving *parts, stop cont
 	serving.run(serve, "the directory of nodes", n.directory.run)
 	serving.run(serve, "the watch of the disk", n.disk.run)
 	serving.run(serve, "the watch of the cluster", n.follow)
+	serving.run(serve, "the care of the cluster", newSteward(n).run)
 	serving.wg.Go(func() { n.awaitReady(serve) })
 	serving.wg.Go(func() { n.awaitFailure(serve) })
 
@@ -111,6 +115,9 @@ func (n *node) retire(life context.Context) {
 	n.log.Info("stopping")
 	ctx, cancel := context.WithTimeoutCause(life, n.config.DrainTimeout, errDrainTimeout)
 	defer cancel()
+	if n.config.LeaveOnTerminate {
+		n.leave(ctx)
+	}
 	if err := n.handOver(ctx); err != nil {
 		n.log.Warn("nobody has taken over leadership yet", slog.Any("error", err))
 	}
@@ -124,7 +131,7 @@ var errDrainTimeout = errors.New("the time for a graceful stop is over")
 // handOver gives leadership to another node and lets that begin, so that clients miss a round trip instead of an election. Where all
 // nodes stop at once there is nobody to wait for.
 func (n *node) handOver(ctx context.Context) error {
-	if n.standing.now().Role != raft.Leader || n.alone() {
+	if n.standing.now().Role != raft.Leader || n.alone(ctx) {
 		return nil
 	}
 	err := n.raft.Transfer(ctx, raft.PeerID{})
@@ -143,7 +150,11 @@ func (n *node) await(ctx context.Context, most time.Duration, wanted func(raft.S
 	return n.standing.wait(ctx, wanted)
 }
 
-func (n *node) alone() bool { return n.id.alone() }
+// alone reports whether nobody else votes.
+func (n *node) alone(ctx context.Context) bool {
+	s, _, err := n.raft.Status(ctx)
+	return err == nil && len(s.Config.Voters) == 1
+}
 
 // awaitReady tells when the node serves: it knows a leader, and has applied what that had committed.
 func (n *node) awaitReady(ctx context.Context) {

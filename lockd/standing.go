@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/lockd/lockd/membership"
 	"github.com/lockd/lockd/raft"
 )
 
@@ -63,6 +64,9 @@ func (n *node) follow(ctx context.Context) error {
 		if at.Config != last.Config {
 			if s, _, err := n.raft.Status(ctx); err == nil {
 				n.directory.setConfig(s.Config)
+				if err := n.admitted(s.Config); err != nil {
+					return err
+				}
 			}
 		}
 		last = at
@@ -72,4 +76,36 @@ func (n *node) follow(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// admitted notes, once, that a configuration names this node, so that it is not let in again after it was removed.
+func (n *node) admitted(c raft.Config) error {
+	if !n.id.Joins || n.isAdmitted || !c.Contains(n.id.peer()) {
+		return nil
+	}
+	id := n.id
+	id.Admitted = true
+	if err := n.home.save(id); err != nil {
+		return err
+	}
+	n.isAdmitted = true
+	if n.gossip == nil {
+		return nil
+	}
+	return n.gossip.SetSelf(func(m *membership.Meta) { m.Joining = false })
+}
+
+// leave takes the node out of the cluster for good, if the others can go on without it.
+func (n *node) leave(ctx context.Context) {
+	if n.standing.now().Role == raft.Leader {
+		if err := n.handOver(ctx); err != nil {
+			n.log.Warn("nobody has taken over leadership yet", slog.Any("error", err))
+		}
+	}
+	done, err := n.obey(ctx, Order{Kind: OrderRemove, Node: n.id.peer().String()})
+	if err != nil {
+		n.log.Warn("this node stays in the configuration of the cluster", slog.Any("error", err))
+		return
+	}
+	n.log.Info("this node has left the cluster", slog.String("done", done))
 }

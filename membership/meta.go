@@ -38,7 +38,7 @@ type Meta struct {
 	FormatMin, FormatMax uint16
 
 	NonVoter bool  // it wants to stay a learner
-	Empty    bool  // it has no log yet
+	Joining  bool  // it is in no configuration yet, and asks to be
 	LowDisk  bool  // its disk is nearly full
 	Expect   uint8 // how many nodes it waits for to found a cluster; 0: it does not
 
@@ -65,7 +65,7 @@ const _ = uint(memberlist.MetaMaxSize - maxMeta)
 
 const (
 	flagNonVoter = 1 << iota
-	flagEmpty
+	flagJoining
 	flagLowDisk
 )
 
@@ -99,7 +99,7 @@ func (m *Meta) encode() []byte {
 	for _, f := range []struct {
 		set bool
 		bit byte
-	}{{m.NonVoter, flagNonVoter}, {m.Empty, flagEmpty}, {m.LowDisk, flagLowDisk}} {
+	}{{m.NonVoter, flagNonVoter}, {m.Joining, flagJoining}, {m.LowDisk, flagLowDisk}} {
 		if f.set {
 			flags |= f.bit
 		}
@@ -140,7 +140,7 @@ func decodeMeta(b []byte) (m Meta, err error) {
 		return Meta{}, fmt.Errorf("%w: version 0", errBadMeta)
 	}
 	flags := take(1)[0]
-	m.NonVoter, m.Empty, m.LowDisk = flags&flagNonVoter != 0, flags&flagEmpty != 0, flags&flagLowDisk != 0
+	m.NonVoter, m.Joining, m.LowDisk = flags&flagNonVoter != 0, flags&flagJoining != 0, flags&flagLowDisk != 0
 	m.Peer.Node = binary.LittleEndian.Uint64(take(8))
 	m.Peer.Incarnation = binary.LittleEndian.Uint64(take(8))
 	copy(m.Cluster[:], take(len(m.Cluster)))

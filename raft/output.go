@@ -107,6 +107,8 @@ func (r Role) String() string {
 
 // Status describes a Core at one moment.
 type Status struct {
+	// Now is the Core's clock when it was last told the time.
+	Now    time.Duration
 	ID     PeerID
 	Role   Role
 	Term   Term
@@ -132,12 +134,14 @@ type PeerStatus struct {
 	Match Index
 	Next  Index
 	State string // probing, replicating or snapshot
+	// Heard is when the last message of the peer came, on the clock of Status.Now.
 	Heard time.Duration
 }
 
 // Status returns the Core's state. It allocates; to watch for changes, compare Standing.
 func (c *Core) Status() Status {
 	s := Status{
+		Now: c.now,
 		ID: c.opt.ID, Term: c.hard.Term, Base: c.log.base, Last: c.log.lastPosition(), Stable: c.log.stable(),
 		Commit: c.commit, Config: c.config(), Stateless: c.stateless,
 	}

@@ -11,9 +11,11 @@ import (
 
 // A command begins with its version, its kind, and the leader's stamp in eight bytes, so that the leader can set it in place.
 const (
-	commandVersion = 1
-	stampAt        = 2
-	bodyAt         = stampAt + 8
+	// CommandVersion is the version of commands that this build writes, and the only one that it can apply.
+	CommandVersion = 1
+
+	stampAt = 2
+	bodyAt  = stampAt + 8
 )
 
 // kind is the second byte of a command. The numbers never change their meaning.
@@ -40,7 +42,7 @@ var ErrCommand = errors.New("not a command")
 // Encode returns the bytes of a command, to be proposed.
 func Encode(cmd Command) []byte {
 	b := make([]byte, bodyAt, 128)
-	b[0], b[1] = commandVersion, byte(cmd.kind())
+	b[0], b[1] = CommandVersion, byte(cmd.kind())
 	SetStamp(b, cmd.stamp())
 	return cmd.appendTo(b)
 }
@@ -76,7 +78,7 @@ func (d *decoder) decode(data []byte, intern func([]byte) string) (Command, erro
 	if len(data) < bodyAt {
 		return nil, fmt.Errorf("%w: %d bytes", ErrCommand, len(data))
 	}
-	if data[0] != commandVersion {
+	if data[0] != CommandVersion {
 		return nil, fmt.Errorf("%w: version %d", ErrCommand, data[0])
 	}
 	cmd := d.command(kind(data[1]))

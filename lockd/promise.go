@@ -1,0 +1,92 @@
+package lockd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lockd/lockd/raft"
+	"github.com/lockd/lockd/raft/tcp"
+)
+
+// promise binds a node that has no cluster to one founding, so that no two foundings both get all they need. It is durable before
+// anybody hears of it. The founder alone decides: as long as it has not founded the cluster it may give up, durably, and frees all
+// who have promised. This is two-phase commit (Gray: Notes on data base operating systems, 1978, section 5.8.3.3) with the founder as
+// coordinator, and its flaw: whoever has promised waits for a founder that is gone.
+type promise struct {
+	Cluster clusterID   `json:"cluster"`
+	Founder raft.PeerID `json:"founder"`
+	Address string      `json:"address"` // of the founder's Raft port
+	Voters  []raft.Peer `json:"voters"`
+	// Frees are foundings that the same founder has given up. Who is bound to one of them need not ask whether it still stands.
+	Frees []clusterID `json:"frees,omitempty"`
+}
+
+func (p *promise) same(q *promise) bool {
+	return p != nil && q != nil && p.Cluster == q.Cluster && p.Founder == q.Founder && slices.Equal(p.Voters, q.Voters)
+}
+
+// question is what a node asks another one over the Raft port.
+type question struct {
+	// Promise asks for a promise.
+	Promise *promise `json:"promise,omitempty"`
+	// Stands asks a founder whether its founding still stands.
+	Stands clusterID `json:"stands,omitzero"`
+	// Order asks a leader to change the cluster.
+	Order *Order `json:"order,omitempty"`
+}
+
+// reply answers a question.
+type reply struct {
+	Stands bool   `json:"stands,omitempty"`
+	Done   string `json:"done,omitempty"` // what an order has done
+}
+
+// asker asks other nodes; *tcp.Transport is one.
+type asker interface {
+	Ask(ctx context.Context, address string, question []byte) ([]byte, error)
+}
+
+// put puts a question to the node at an address.
+func put(ctx context.Context, a asker, address string, q question) (r reply, err error) {
+	b, err := json.Marshal(q)
+	if err != nil {
+		return reply{}, err
+	}
+	if b, err = a.Ask(ctx, address, b); err != nil {
+		return reply{}, err
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return reply{}, fmt.Errorf("the answer of %s: %w", address, err)
+	}
+	return r, nil
+}
+
+// answer answers other nodes, from the moment the Raft port is open.
+func (n *node) answer(ctx context.Context, from tcp.Asker, b []byte) ([]byte, error) {
+	var q question
+	if err := json.Unmarshal(b, &q); err != nil {
+		return nil, fmt.Errorf("the question is not understood: %w", err)
+	}
+	var r reply
+	var err error
+	switch {
+	case q.Promise != nil:
+		err = n.vow.promise(from, q.Promise)
+	case !q.Stands.IsZero():
+		r.Stands = n.vow.stands(q.Stands)
+	case q.Order != nil:
+		if n.hasJoined() && from.Cluster != n.id.cluster() {
+			return nil, errors.New("orders come from nodes of the same cluster")
+		}
+		r.Done, err = n.obey(ctx, *q.Order)
+	default:
+		err = errors.New("the question is not understood: another version of lockd has asked it")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
+}
