@@ -116,10 +116,12 @@ func TestDiskDamage(t *testing.T) {
 	cluster.WaitReady()
 	<-l.next()
 	dice := rand.New(rand.NewPCG(uint64(rounds(t, "LOCKD_SEED", 1)), 1))
-	turns := rounds(t, "LOCKD_DAMAGES", 1)
+	turns, met := rounds(t, "LOCKD_DAMAGES", 1), map[string]int64{}
 	for turn := range turns {
 		for i, kind := range slices.Sorted(maps.Keys(kinds(t, v.data))) {
-			v.suffer(kind, damages[(i+turn)%len(damages)], dice)
+			harm := damages[(i+turn)%len(damages)]
+			v.suffer(kind, harm, dice)
+			met[harm.what]++
 		}
 		l.check(t.Context(), t, reader)
 	}
@@ -134,6 +136,7 @@ func TestDiskDamage(t *testing.T) {
 		t.Errorf("%d refused, %d repaired: one of them never happened", v.refused, v.repaired)
 	}
 	t.Logf("%d cases: the node refused to start in %d, and was repaired in %d; %d grants acknowledged", v.refused+v.repaired, v.refused, v.repaired, l.grants)
+	recordDisk(t, v.refused+v.repaired, l.grants, met)
 }
 
 // victimOf is the node whose files are damaged.

@@ -21,6 +21,7 @@ const (
 // holds: the node ends at once, never asks the disk again, and the others go on. Started anew it has all that it ever acknowledged.
 func TestDiskFailedCall(t *testing.T) {
 	testdisk.Need(t)
+	grants, met := 0, map[string]int64{}
 	for name, fault := range map[string]faultfs.Fault{
 		"a flush of the log":        {Call: faultfs.Sync, File: logFiles, Error: syscall.EIO},
 		"a flush, for want of room": {Call: faultfs.Sync, File: logFiles, Error: syscall.ENOSPC},
@@ -63,8 +64,15 @@ func TestDiskFailedCall(t *testing.T) {
 			}
 			l.check(t.Context(), t, reader)
 			agree()
+			grants += l.grants
+			if fault.Torn > 0 {
+				met["torn write"]++
+			} else {
+				met["failed sync"]++
+			}
 		})
 	}
+	recordDisk(t, 6, grants, met)
 }
 
 // ended waits until a node has ended by itself, and requires that it says why.
@@ -115,6 +123,7 @@ func TestDiskDeviceForgetsItsError(t *testing.T) {
 	}
 	l.check(t.Context(), t, reader)
 	agree()
+	recordDisk(t, 1, l.grants, map[string]int64{"sync fails once": 1})
 }
 
 // TestDiskErrorStays lets all that a node asks of its disk fail from one moment on: it ends by itself, and the others go on.
@@ -140,6 +149,7 @@ func TestDiskErrorStays(t *testing.T) {
 	}
 	l.check(t.Context(), t, reader)
 	agree()
+	recordDisk(t, 1, l.grants, map[string]int64{"failed sync": 1})
 }
 
 // TestDiskFlippedBitRead lets a node read another bit than was written, from its log, at every start: it refuses to serve, retires, and
@@ -164,6 +174,7 @@ func TestDiskFlippedBitRead(t *testing.T) {
 	<-l.next()
 	stop()
 	l.check(t.Context(), t, reader)
+	recordDisk(t, 1, l.grants, map[string]int64{"bit flip": 1})
 }
 
 // TestDiskSlow slows the leader's disk down, by one file system to 20 writes a second and by the other to flushes of 200 ms: no session of
@@ -224,6 +235,7 @@ func TestDiskSlow(t *testing.T) {
 	}
 	stop()
 	l.check(t.Context(), t, newClient(t, cluster.Endpoints()))
+	recordDisk(t, 2, l.grants, map[string]int64{"slow sync": 2})
 }
 
 // TestDiskFullUnderANode fills the disk of each node in turn, to the last byte, under load: no process ends, nothing that was acknowledged is
@@ -261,4 +273,5 @@ func TestDiskFullUnderANode(t *testing.T) {
 	}
 	l.check(t.Context(), t, reader)
 	agree()
+	recordDisk(t, len(disks), l.grants, map[string]int64{"full disk": int64(len(disks))})
 }
