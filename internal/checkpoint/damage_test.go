@@ -122,7 +122,7 @@ func TestTornTablesAreSeen(t *testing.T) {
 		if err == nil && i >= len(spoilt)-3 {
 			t.Errorf("nonsense of %d bytes passes", len(b))
 		}
-		if err == nil && i%4 == 0 { // badger has to find it, and to live on
+		if err == nil && i%8 == 0 { // badger has to find it, and to live on
 			fresh := t.TempDir()
 			if err := os.CopyFS(fresh, os.DirFS(dir)); err != nil {
 				t.Fatal(err)

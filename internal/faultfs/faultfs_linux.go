@@ -66,9 +66,7 @@ func Mount(t testing.TB, under string) *FS {
 		t.Fatal(err)
 	}
 	f := &FS{Dir: t.TempDir()}
-	data := &fs.LoopbackRoot{Path: under, Dev: s.Dev, NewNode: func(data *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{LoopbackNode: fs.LoopbackNode{RootData: data}, fs: f}
-	}}
+	data := &fs.LoopbackRoot{Path: under, Dev: s.Dev}
 	root := &node{LoopbackNode: fs.LoopbackNode{RootData: data}, fs: f}
 	data.RootNode = root
 	server, err := fs.Mount(f.Dir, root, &fs.Options{MountOptions: fuse.MountOptions{DirectMount: true, FsName: "faultfs", MaxWrite: 1 << 20}})

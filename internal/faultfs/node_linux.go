@@ -16,6 +16,11 @@ type node struct {
 	fs *FS
 }
 
+// WrapChild makes what is found below a node of ours.
+func (n *node) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, fs: n.fs}
+}
+
 // Open gives the file a handle that can fail.
 func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	inner, flags, errno := n.LoopbackNode.Open(ctx, flags)
