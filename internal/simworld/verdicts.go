@@ -258,6 +258,9 @@ func (p *Program) check() {
 
 // Confirmed notes what a leader confirms.
 func (t *Judge) Confirmed(a session.Answer) {
+	if _, opened := t.spans[a.Life]; a.Verdict == session.Unknown && opened && t.ended[a.Life] == locktable.NotEnded {
+		t.w.Fail("a leader says that %v is unknown, and it lives", a.Life)
+	}
 	p := t.w.owner(a.Life)
 	if a.Verdict != session.Renewed || p == nil {
 		return
