@@ -160,6 +160,7 @@ func (s *steps) perhaps(o *Operation) {
 
 func (s *steps) happened(o *Operation) {
 	x := step{token: o.Token, mode: o.Mode, limit: o.Limit, known: s.known, show: o}
+	call := o.Call
 	switch o.Kind {
 	case Acquire:
 		if s.known[o.Token] && o.Reentrant {
@@ -178,12 +179,16 @@ func (s *steps) happened(o *Operation) {
 		}
 		x.kind = stepEnd
 		s.given[o.Token] = true
+		// The release of a lease that has run out succeeds if an earlier attempt, of which nothing was heard, may have done it.
+		if o.Lease {
+			call = min(call, s.ends[o.Token])
+		}
 	case Query:
 		x.kind = stepQuery
 	default:
 		return
 	}
-	s.list = append(s.list, porcupine.Operation{ClientId: s.clients[o.Process], Input: x, Call: o.Call, Return: o.Return})
+	s.list = append(s.list, porcupine.Operation{ClientId: s.clients[o.Process], Input: x, Call: call, Return: o.Return})
 }
 
 // lockModel is the specification of one lock that a search needs.
