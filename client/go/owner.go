@@ -308,11 +308,12 @@ func (o *owner) lost(e machine.Lost) {
 	o.c.log.LogAttrs(o.s.ctx, slog.LevelWarn, "the session is lost, and all it held",
 		slog.String("session", SessionID(e.Life.ID).String()), slog.String("cause", e.Cause.String()), slog.Int("holds", len(e.Holds)))
 	o.tell(SessionLost, ErrSessionExpired)
-	o.life.cancel(ErrSessionExpired)
+	over := o.life
 	o.life = o.s.newLife()
 	o.s.mu.Lock()
-	defer o.s.mu.Unlock()
 	o.s.life = o.life
+	o.s.mu.Unlock()
+	over.cancel(ErrSessionExpired) // last: who waits for it is to see the next life
 }
 
 func (o *owner) tell(kind SessionEventKind, err error) {
