@@ -10,6 +10,7 @@ import (
 type curve struct {
 	name  string
 	of    string // what grows
+	axis  string // the same in a word or two
 	at    []int  // how much of it
 	short []int  // the same of a quick run
 	both  int    // above it lockd alone is measured: the other one takes too long; 0: no bound
@@ -43,13 +44,13 @@ var pairLines = []line{
 	{key: "rate", what: "pairs/s"},
 	{key: "p50", what: "p50 of a pair, ms", digits: 2, cost: true},
 	{key: "p99", what: "p99 of a pair, ms", digits: 2, cost: true},
-	{key: "cpu", what: "server CPU s per 1,000 pairs", digits: 3, cost: true},
+	{key: "cpu", what: "server CPU s/1,000 pairs", digits: 3, cost: true},
 }
 
 // curves are measured in this order.
 var curves = []curve{
 	{
-		name: "clients", of: "clients, own sessions and connections",
+		name: "clients", of: "clients, own sessions and connections", axis: "clients",
 		at: []int{1, 4, 16, 64, 256}, short: []int{1, 4, 16, 64},
 		run: func(ctx context.Context, _ *cluster, _ scale, o order, x int) (figures, error) {
 			o.Clients = x
@@ -58,19 +59,19 @@ var curves = []curve{
 		lines: pairLines,
 	},
 	{
-		name: "held", of: "locks held", both: 100_000, // of the other one in a quick run less
+		name: "held", of: "locks held", axis: "locks held", both: 100_000, // of the other one in a quick run less
 		at: []int{1_000, 10_000, 100_000, million}, short: []int{1_000, 10_000, 100_000},
 		run: heldCurve,
 		lines: []line{
-			{key: "memory", what: "memory of a node for them, MB", digits: 1, least: 5, cost: true},
+			{key: "memory", what: "memory of a node, MB", digits: 1, least: 5, cost: true},
 			{key: "bytes", what: "bytes for each"},
-			{key: "p50", what: "p50 of a pair meanwhile, ms", digits: 2, cost: true},
-			{key: "cpu", what: "server CPU s per 1,000 pairs meanwhile", digits: 3, cost: true},
+			{key: "p50", what: "p50 of a pair, ms", digits: 2, cost: true},
+			{key: "cpu", what: "server CPU s/1,000 pairs", digits: 3, cost: true},
 			{key: "restart", what: "restart of all nodes, s", digits: 2, cost: true},
 		},
 	},
 	{
-		name: "sessions", of: "idle sessions, TTL 10 s, own connections",
+		name: "sessions", of: "idle sessions, TTL 10 s, own connections", axis: "idle sessions",
 		at: []int{100, 1_000, 10_000}, short: []int{100, 1_000},
 		run: func(ctx context.Context, c *cluster, s scale, o order, x int) (figures, error) {
 			s.Sessions = x
@@ -82,7 +83,7 @@ var curves = []curve{
 		},
 	},
 	{
-		name: "values", of: "bytes of value of each lock, 8 clients",
+		name: "values", of: "bytes of value of each lock, 8 clients", axis: "bytes of value",
 		at: []int{0, 128, 4 << 10, 64 << 10}, short: []int{0, 128, 4 << 10, 64 << 10},
 		run: func(ctx context.Context, _ *cluster, _ scale, o order, x int) (figures, error) {
 			o.Clients, o.Value = 8, x
@@ -91,7 +92,7 @@ var curves = []curve{
 		lines: pairLines,
 	},
 	{
-		name: "nodes", of: "nodes, 64 clients",
+		name: "nodes", of: "nodes, 64 clients", axis: "nodes",
 		at: []int{3, 5}, short: []int{3, 5}, size: func(x int) int { return x },
 		run: func(ctx context.Context, _ *cluster, _ scale, o order, x int) (figures, error) {
 			o.Clients = 64
@@ -101,7 +102,7 @@ var curves = []curve{
 			{key: "rate", what: "pairs/s"},
 			{key: "p50", what: "p50 of a pair, ms", digits: 2, cost: true, excuse: sameMachine},
 			{key: "p99", what: "p99 of a pair, ms", digits: 2, cost: true, excuse: sameMachine},
-			{key: "cpu", what: "server CPU s per 1,000 pairs", digits: 3, cost: true, excuse: followers},
+			{key: "cpu", what: "server CPU s/1,000 pairs", digits: 3, cost: true, excuse: followers},
 		},
 	},
 }

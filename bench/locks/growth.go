@@ -188,7 +188,7 @@ func (g growth) draw(file string) error {
 	for i := range g.curves {
 		c := &g.curves[i]
 		for _, l := range c.lines {
-			panel := chart.Panel{Title: l.what, X: chart.Axis{Label: c.of, Log: true}, Y: chart.Axis{Log: true}}
+			panel := chart.Panel{Title: l.what, X: chart.Axis{Label: c.axis, Log: true}, Y: chart.Axis{Log: true}}
 			for _, s := range g.systems {
 				xs, ys := withLogarithms(g.series(c, s.name, l))
 				if len(xs) > 0 {

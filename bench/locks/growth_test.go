@@ -34,7 +34,7 @@ func TestExponentIsThatOfThePower(t *testing.T) {
 // planted is a growth with a curve of two costs, found to grow with the powers.
 func planted(power, excused float64) growth {
 	c := curve{
-		name: "things", of: "number of things", at: []int{0, 10, 100, 1000},
+		name: "things", of: "number of things", axis: "things there are", at: []int{0, 10, 100, 1000},
 		lines: []line{
 			{key: "cost", what: "cost, ms", digits: 1, least: 2, cost: true},
 			{key: "other", what: "other cost, s", digits: 2, cost: true, excuse: "it has to"},
@@ -106,7 +106,7 @@ func TestPictureOfGrowth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"<svg", "cost, ms", "other cost, s", "rate", "number of things", "lockd", "etcd"} {
+	for _, want := range []string{"<svg", "cost, ms", "other cost, s", "rate", "things there are", "lockd", "etcd"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("%q is not in the picture", want)
 		}
