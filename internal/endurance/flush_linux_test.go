@@ -83,6 +83,8 @@ func ended(t *testing.T, c *testcluster.Processes, i int) {
 	select {
 	case <-c.Ended(i):
 	case <-limit.C:
+		c.Signal(i, syscall.SIGQUIT) // it tells where it stands
+		<-c.Ended(i)
 		t.Fatalf("the node goes on\n%s", c.Log(i))
 	}
 	if err := c.Stop(i); err == nil {

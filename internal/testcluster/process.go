@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -101,7 +102,7 @@ type process struct {
 // Place is where a node of Processes lives. The zero Place is on loopback, with the data in the test's directory.
 type Place struct {
 	Dir  string // the data goes into a directory of it
-	Host string // address of the host, whose ports 7400, 7401 and 7403 are free; empty: free ports of loopback
+	Host string // address of the host, whose ports 7400, 7401 and 7403 are free; empty: one of loopback that nobody else has
 	Log  string // file that the node logs to, through all its lives
 	// Command prepares to run a program at the place, as exec.CommandContext does, which is the default. It may give it more environment,
 	// beginning with os.Environ, and files.
@@ -116,19 +117,16 @@ func (p Place) filled(t testing.TB) Place {
 	if p.Log == "" {
 		p.Log = filepath.Join(t.TempDir(), "log")
 	}
+	if p.Host == "" {
+		p.Host = loopback(t)
+	}
 	if p.Command == nil {
 		p.Command = exec.CommandContext
 	}
 	return p
 }
 
-func (p Place) address(t testing.TB, port string) string {
-	t.Helper()
-	if p.Host == "" {
-		return freePort(t)
-	}
-	return net.JoinHostPort(p.Host, port)
-}
+func (p Place) address(port string) string { return net.JoinHostPort(p.Host, port) }
 
 // StartProcesses runs n nodes on loopback and returns when all of them serve. Node i keeps its data in dirs[i], or in the test's directory if
 // there are none. The package's TestMain must call Main.
@@ -150,7 +148,7 @@ func StartAt(t testing.TB, places []Place) *Processes {
 		place = place.filled(t)
 		p := &process{place: place, config: processConfig{
 			Name: fmt.Sprintf("n%d", i+1), Dir: filepath.Join(place.Dir, "data"),
-			Client: place.address(t, "7400"), Raft: place.address(t, "7401"), HTTP: place.address(t, "7403"),
+			Client: place.address("7400"), Raft: place.address("7401"), HTTP: place.address("7403"),
 		}}
 		var err error
 		if p.log, err = os.OpenFile(place.Log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
@@ -168,15 +166,22 @@ func StartAt(t testing.TB, places []Place) *Processes {
 	return c
 }
 
-// freePort returns an address that was free a moment ago.
-func freePort(t testing.TB) string {
+// loopback returns an address that is the test's own: it holds a port there that no node listens on. A port that was only free a moment ago
+// may be another's when a node starts, and again when it is started anew. All of 127.0.0.0/8 is there on Linux, without setting anything up.
+func loopback(t testing.TB) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const tries = 100
+	var err error
+	for range tries {
+		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+		var l net.Listener
+		if l, err = new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(host, "7399")); err == nil {
+			t.Cleanup(func() { _ = l.Close() })
+			return host
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal(err)
+	return ""
 }
 
 // Run starts node i, which is down.
