@@ -216,6 +216,9 @@ func (n *server) turn() {
 		n.beginRound(r, d.Round)
 	}
 	n.decided(d.Clock, d.Answers)
+	for _, life := range d.Expire {
+		n.watch.Expiring(life, n.awake())
+	}
 	if d.Expiring {
 		n.expire(r)
 	}
@@ -267,9 +270,6 @@ func (n *server) expire(r *tenure.Reign) {
 	lives := r.Due()
 	if len(lives) == 0 {
 		return
-	}
-	for _, life := range lives {
-		n.watch.Expiring(life, n.awake())
 	}
 	n.own(r, &locktable.Expire{Term: uint64(r.Term()), Lives: lives}, func(err error) {
 		if err != nil {

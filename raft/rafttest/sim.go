@@ -170,10 +170,13 @@ func (s *Sim) settle() error {
 	if err := s.await("an orderly configuration", bound, s.orderly); err != nil {
 		return err
 	}
-	s.quiet = true
 	if err := s.await("the end of all work", bound+quietMost, s.load.Quiet); err != nil {
 		return err
 	}
+	if err := s.await("an orderly configuration", bound, s.orderly); err != nil { // old damage may have been found meanwhile
+		return err
+	}
+	s.quiet = true
 	return s.await("equal nodes", bound, s.equal)
 }
 
