@@ -191,7 +191,11 @@ func (a *actor) increment(ctx context.Context, h *hold, key string) {
 		p.End(history.Refused, fmt.Sprintf("not read: %v, stale %t", err, read.Stale), nil)
 		return
 	}
-	pause(ctx, a.config.Think)
+	think := a.config.Think
+	if a.dice.IntN(10) == 0 {
+		think *= 20
+	}
+	pause(ctx, think)
 	if careless := a.config.Careless || a.dice.IntN(2) == 0; !careless && h.context.Err() != nil {
 		p.End(history.Refused, "the lock is lost", nil)
 		return

@@ -37,9 +37,17 @@ type registers struct {
 	fenced bool
 	gate   guard.Gate
 
-	mu     sync.Mutex // guards the fields below
-	values map[string]answer
-	stale  int64
+	mu      sync.Mutex // guards the fields below
+	values  map[string]answer
+	stale   int64
+	watcher chan<- sighting // nil: nobody watches
+}
+
+// sighting is one access, as the server saw it.
+type sighting struct {
+	access
+	host  string // that it came from
+	stale bool   // it was refused
 }
 
 func newRegisters(fenced bool) *registers {
@@ -63,32 +71,47 @@ func (r *registers) serve(l net.Listener) {
 func (r *registers) converse(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	in, out := json.NewDecoder(bufio.NewReader(c)), json.NewEncoder(c)
+	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 	for {
 		_ = c.SetDeadline(time.Now().Add(5 * registerLimit))
 		var a access
 		if err := in.Decode(&a); err != nil {
 			return
 		}
-		if err := out.Encode(r.do(a)); err != nil {
+		if err := out.Encode(r.do(host, a)); err != nil {
 			return
 		}
 	}
 }
 
-func (r *registers) do(a access) answer {
+func (r *registers) do(host string, a access) answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.values[a.Name]
-	if r.fenced && r.gate.Admit(a.Name, a.Floor, a.Token) != nil {
+	switch {
+	case r.fenced && r.gate.Admit(a.Name, a.Floor, a.Token) != nil:
 		r.stale++
 		now.Stale = true
-		return now
-	}
-	if a.Write {
+	case a.Write:
 		now = answer{Value: a.Value, Order: now.Order + 1}
 		r.values[a.Name] = now
 	}
+	if r.watcher != nil {
+		select {
+		case r.watcher <- sighting{a, host, now.Stale}:
+		default: // it is too slow, and does not want all of them
+		}
+	}
 	return now
+}
+
+// watch returns a channel of what happens from now on.
+func (r *registers) watch() <-chan sighting {
+	seen := make(chan sighting, 256)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watcher = seen
+	return seen
 }
 
 // lost returns how many accepted writes left no trace, as each adds one to what it has read, and how many accesses were refused.
