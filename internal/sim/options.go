@@ -52,6 +52,11 @@ func draw(seed uint64, rng *rand.Rand) Options {
 	o.Raft.Drift = int64(p.Drift)
 	o.Raft.Duration = pick(10*s, 20*s, 30*s)
 	o.Raft.TraceEvents = 60
+	// Where every entry travels or is applied alone, the cluster takes some dozens a second. More programs than that serves repeat what
+	// is not answered in time, and so keep it from ever being so.
+	if o.Raft.MaxInflight == 1 || o.Raft.MaxApplyBytes == 1 || o.Raft.Times.Apply > 10*ms && o.Raft.MaxApplyBytes < 1<<20 {
+		p.Clients, p.Workers, p.TTL, p.Think = min(p.Clients, 3), 1, max(p.TTL, 3*s), max(p.Think, 50*ms)
+	}
 	if o.Lost = rng.IntN(5) == 0; o.Lost {
 		o.Backup = pick(s, 5*s)
 		o.Raft.Duration /= 2

@@ -160,6 +160,8 @@ func (s *service) commits(term uint64, data []byte) {
 func (s *service) Calm() {
 	s.Healed = true
 	s.Tracef("the faults end")
+	// From here on the programs take their time: a window of one small message must do for a peer that has to catch up.
+	s.Opts.Think = max(s.Opts.Think, 8*s.swarm.Heartbeat)
 	s.Revive()
 }
 
