@@ -14,6 +14,9 @@ import (
 	"github.com/lockd/lockd/internal/testdisk"
 )
 
+// patience is how long those who worked in a directory may take to let go of it.
+const patience = 20 * time.Second
+
 // Call is what a program asks of a file.
 type Call int
 
@@ -25,7 +28,8 @@ const (
 	Rename // the file is the new name
 )
 
-// Fault says which calls fail, and how. It must have one of Error, Delay and Flip.
+// Fault says which calls fail, and how. It must have one of Error, Delay and Flip. The kernel may make several calls of one write: if only
+// a later one of them fails the program is told of a short write, and goes on with the rest.
 type Fault struct {
 	Call  Call
 	File  string // pattern of path.Match for the path below Dir; empty: every file
@@ -75,10 +79,23 @@ func Mount(t testing.TB, under string) *FS {
 	}
 	t.Cleanup(func() {
 		f.Heal()
-		if err := server.Unmount(); err != nil { // a test that has failed may have left files open
-			t.Errorf("unmount: %v, %v", err, unix.Unmount(f.Dir, unix.MNT_DETACH))
+		// Lazily: the kernel closes the files of a process that was killed some time after it has gone.
+		if err := unix.Unmount(f.Dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+			return
 		}
-		server.Wait()
+		ended := make(chan struct{})
+		go func() {
+			server.Wait()
+			close(ended)
+		}()
+		limit := time.NewTimer(patience)
+		defer limit.Stop()
+		select {
+		case <-ended:
+		case <-limit.C:
+			t.Errorf("somebody still works in %s, %v after the test", f.Dir, patience)
+		}
 	})
 	return f
 }

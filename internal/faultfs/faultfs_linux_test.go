@@ -132,3 +132,17 @@ func TestDiskFUSEMapping(t *testing.T) {
 	}
 	f.Heal()
 }
+
+// A write that the kernel makes several calls of is short when a later one fails. os.File writes the rest once more, and hears of nothing.
+func TestDiskFUSEShortWrite(t *testing.T) {
+	f, under := mount(t)
+	file := create(t, f, "a")
+	fault := f.Inject(faultfs.Fault{Call: faultfs.Write, After: 1, Times: 1, Error: syscall.EIO})
+	data := bytes.Repeat([]byte("0123456789abcdef"), 4<<20/16)
+	if n, err := file.Write(data); err != nil || n != len(data) || f.Hits(fault) != 1 {
+		t.Errorf("%d bytes, %v, %d hits", n, err, f.Hits(fault))
+	}
+	if b, err := os.ReadFile(filepath.Join(under, "a")); err != nil || !bytes.Equal(b, data) {
+		t.Errorf("%d bytes are there: %v", len(b), err)
+	}
+}
