@@ -93,10 +93,15 @@ test: ## all tests
 .PHONY: race
 race: ## the tests under the race detector, with few seeds; not the lock table, which starts no goroutine and takes its time
 	$(call seeds,10) $(GO) test -race -short -shuffle=on -timeout=$(TIMEOUT) \
-		$$($(GO) list ./... | grep -vE '/(internal/(lint|mutants)|lockd/locktable|examples/.*)$$')
+		$$($(GO) list ./... | grep -vE '/(internal/(lint|mutants|reliability/scorecard)|lockd/locktable|examples/.*)$$')
 
 .PHONY: sim
-sim: ## the simulator of raft: SEEDS=200 SEED=1
+sim: ## the simulator of the whole service: SEEDS=200 SEED=1
+	@$(call must-match,^TestSim,./internal/sim/)
+	$(call seeds,200) $(GO) test -count=1 -v -run '^TestSim' -timeout=24h ./internal/sim/
+
+.PHONY: sim-raft
+sim-raft: ## the simulator of raft: SEEDS=200 SEED=1
 	@$(call must-match,^TestSim,./raft/rafttest/)
 	$(call seeds,200) $(GO) test -count=1 -v -run '^TestSim' -timeout=24h ./raft/rafttest/
 
@@ -108,6 +113,14 @@ sim-protocol: ## the simulator of sessions, locks and clients: SEEDS=200 SEED=1
 .PHONY: mutants
 mutants: ## plant every bug of the tables and require a test to find it: PART=0/4 for a quarter
 	$(GO) run ./internal/mutants -part $(PART)
+
+.PHONY: reliability
+reliability: ## write docs/RELIABILITY.md from what was recorded
+	$(GO) run ./internal/reliability/scorecard -write
+
+.PHONY: reproduce
+reproduce: ## show old bugs on the commits that had them: BUG=ID, or all
+	$(GO) run ./internal/reliability/scorecard -reproduce $(or $(BUG),all)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=10s
@@ -129,6 +142,26 @@ disk: ## tests on real bad disks (power cuts, a full file system); needs root
 endurance: ## kill all nodes under load, and take their power: KILLS=20 CUTS=10; needs root
 	[ "$$(id -u)" = 0 ] || { echo "make endurance mounts file systems: run it as root"; exit 1; }
 	LOCKD_KILLS=$(or $(KILLS),20) LOCKD_ROOT=1 LOCKD_POWER_CUTS=$(or $(CUTS),10) $(GO) test -count=1 -v -timeout=1h ./internal/endurance/
+
+.PHONY: nemesis
+nemesis: ## five processes on hosts and disks of their own under every fault there is: TIME=30m SEED=1; needs root
+	[ "$$(id -u)" = 0 ] || { echo "make nemesis makes network namespaces and mounts file systems: run it as root"; exit 1; }
+	overlay=$$($(GO) run ./internal/clockskew/cmd bin/clockskew) && \
+	LOCKD_ROOT=1 LOCKD_NEMESIS=$(or $(TIME),30m) $(if $(SEED),LOCKD_SEED=$(SEED)) \
+		$(GO) test -count=1 -v -overlay="$$overlay" -tags=clockskew -run '^TestNemesis' -timeout=24h ./internal/nemesis/
+
+.PHONY: day
+day: ## a day of cluster time with a new leader each minute; nothing may grow: HOURS=24 SEED=1
+	@$(call must-match,^TestDayOfLeaders,./internal/endurance/)
+	LOCKD_HOURS=$(or $(HOURS),24) $(if $(SEED),LOCKD_SEED=$(SEED)) $(GO) test -count=1 -v -run '^TestDayOfLeaders' -timeout=24h ./internal/endurance/
+
+.PHONY: soak
+soak: ## real nodes under load, with curves of latency and memory: TIME=30m
+	cd bench && $(GO) run ./soak -time $(or $(TIME),30m) -svg ../docs/soak.svg $(SOAKFLAGS)
+
+.PHONY: havoc
+havoc: ## random faults under whole clusters: RUNS=300 SEED=1
+	LOCKD_RUNS=$(or $(RUNS),300) $(call seeds) $(GO) test -count=1 -v -timeout=2h -run '^Test(Havoc|RollingRestart|RestartStorm|UnreliableNodes)$$' ./internal/acceptance/ ./client/go/
 
 .PHONY: acceptance
 acceptance: ## what users of lock services suffer from, at length: RUNS=10000 SESSIONS=4000 PAUSE=30
