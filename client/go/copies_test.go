@@ -145,3 +145,23 @@ func TestSessionLostBeforeTheAnswer(t *testing.T) {
 		p.set(func() { p.down = nil })
 	})
 }
+
+// TestSessionLostBeforeTheRelease loses a session while a release waits for its answer. The release is not said to have happened: others do
+// not get the lock before the session has expired.
+func TestSessionLostBeforeTheRelease(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, w *world) {
+		a, b := w.client("a"), w.client("b")
+		s := got[*client.Session](t)(a.NewSession(t.Context(), client.SessionConfig{TTL: 2 * time.Second}))
+		l := mustLock(t, a, "a", client.InSession(s))
+		w.cut("a")
+		err := l.Unlock(t.Context())
+		if e, ok := errors.AsType[*client.Error](err); !ok || e.Known || !errors.Is(err, client.ErrSessionExpired) {
+			t.Errorf("%+v", err)
+		}
+		if _, err := b.TryLock(t.Context(), "a"); !errors.Is(err, client.ErrNotAcquired) {
+			t.Errorf("the lock that nobody released is taken: %v", err)
+		}
+		w.heal("a")
+		must(t, mustLock(t, b, "a").Err())
+	})
+}

@@ -162,7 +162,8 @@ func (l *Lock) Behind() int { return l.behind }
 func (l *Lock) Session() *Session { return l.session }
 
 // Unlock ends the hold. From the call on it counts as ended here, whatever is returned. It may be repeated, and waits until the cluster
-// has confirmed it or ctx ends; the release goes on in the background then. ErrLockLost: the hold was gone before.
+// has confirmed it or ctx ends; the release goes on in the background then. ErrLockLost: the hold was gone before; or, if the Error is not
+// Known, the session was lost before the release was confirmed, and others may have to wait until it has expired.
 func (l *Lock) Unlock(ctx context.Context) error {
 	q := l.unlock()
 	if !q.ended(ctx) {

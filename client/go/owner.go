@@ -368,8 +368,10 @@ func (o *owner) finished(now time.Duration, e machine.Finished) {
 	delete(o.calls, e.Call)
 	a := said(e.Body)
 	switch {
-	case e.Code == machine.Done, e.Code == machine.SessionLost && q.op == opUnlock:
+	case e.Code == machine.Done, e.Code == machine.SessionLost && q.op == opUnlock && o.closing: // it ends with its session
 		q.finish(result{})
+	case e.Code == machine.SessionLost && q.op == opUnlock:
+		q.fail(&Error{Err: ErrSessionExpired}) // others may have to wait until it has expired
 	case e.Code == machine.SessionLost && (o.closing || o.refused != nil):
 		o.unwanted(q, nil)
 	case e.Code == machine.SessionLost && !q.over && q.request != nil && q.request.leaseTTL == 0:
