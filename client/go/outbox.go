@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// outboxMax is how many bytes may wait for a socket. A node that takes no more is given up.
+	// outboxMax is how many bytes may wait for a socket that is not ready. A node that takes no more is given up. What is said at once to
+	// one that has just been reached, all that it has not answered, may be more: else it could never be reached again.
 	outboxMax = 4 << 20
 
 	// outboxKept is how large a buffer is kept for the next frames.
@@ -46,7 +47,7 @@ func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
 func (o *outbox) put(m wire.Message) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.urgent)+len(o.normal)+len(o.rest) > outboxMax {
+	if (o.writing || len(o.rest) > 0) && len(o.urgent)+len(o.normal)+len(o.rest) > outboxMax {
 		return errFull
 	}
 	queue := &o.normal
