@@ -5,7 +5,7 @@
 //
 // # Usage
 //
-// One goroutine owns a Machine. For each thing that happens (a connection came up or went down, a message arrived,
+// One owner drives a Machine, under a mutex. For each thing that happens (a connection came up or went down, a message arrived,
 // a caller asks for something, the time of [Machine.Deadline] has come) it reads its monotonic clock, calls the
 // method of that name, and then carries out what [Machine.Output] returns, in order. The clock is read after the
 // message was taken and before anything is handed to a connection: a send time that is too early costs a little
