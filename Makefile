@@ -144,11 +144,12 @@ endurance: ## kill all nodes under load, and take their power: KILLS=20 CUTS=10;
 	LOCKD_KILLS=$(or $(KILLS),20) LOCKD_ROOT=1 LOCKD_POWER_CUTS=$(or $(CUTS),10) $(GO) test -count=1 -v -timeout=1h ./internal/endurance/
 
 .PHONY: nemesis
-nemesis: ## five processes on hosts and disks of their own under every fault there is: TIME=30m SEED=1; needs root
+nemesis: ## five nodes and their clients under every fault, on hosts of their own: TIME=30m SEED=1 RACE=-race; needs root
 	[ "$$(id -u)" = 0 ] || { echo "make nemesis makes network namespaces and mounts file systems: run it as root"; exit 1; }
-	overlay=$$($(GO) run ./internal/clockskew/cmd bin/clockskew) && \
-	LOCKD_ROOT=1 LOCKD_NEMESIS=$(or $(TIME),30m) $(if $(SEED),LOCKD_SEED=$(SEED)) \
-		$(GO) test -count=1 -v -overlay="$$overlay" -tags=clockskew -run '^TestNemesis' -timeout=24h ./internal/nemesis/
+	@$(call must-match,^TestNemesis,./internal/nemesis/)
+	overlay=$$($(GO) run ./internal/clockskew/cmd bin/clockskew); \
+	LOCKD_ROOT=1 LOCKD_NEMESIS=$(or $(TIME),30m) $(if $(SEED),LOCKD_SEED=$(SEED)) $(GO) test $(RACE) -count=1 -v \
+		-overlay="$$overlay" -tags=clockskew -run '^TestNemesis' -timeout=24h ./internal/nemesis/
 
 .PHONY: day
 day: ## a day of cluster time with a new leader each minute; nothing may grow: HOURS=24 SEED=1
