@@ -1,9 +1,12 @@
 package faultfs_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -112,25 +115,68 @@ func TestDiskFUSEDelay(t *testing.T) {
 	}
 }
 
+// mapper is set for a process of the test that writes to a file by a mapping: the process that serves the file must not, as a page that it
+// waits for stops it as a whole.
+const mapper = "LOCKD_FAULTFS_MAP"
+
+func TestMain(m *testing.M) {
+	path := os.Getenv(mapper)
+	if path == "" {
+		os.Exit(m.Run())
+	}
+	if err := mapAndWrite(path); err != nil {
+		fmt.Println(err)
+	}
+}
+
+// mapAndWrite writes once at its start, and once more when there is something on stdin.
+func mapAndWrite(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	m, err := unix.Mmap(int(file.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	copy(m, "first")
+	if err := unix.Msync(m, unix.MS_SYNC); err != nil {
+		return err
+	}
+	fmt.Println("written")
+	if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	copy(m, "other")
+	return unix.Msync(m, unix.MS_SYNC)
+}
+
 // A mapping is written by the kernel, which must come here for it and not go to the backing file.
 func TestDiskFUSEMapping(t *testing.T) {
 	f, under := mount(t)
 	file := create(t, f, "a")
 	must(t, file.Truncate(4096))
-	m, err := unix.Mmap(int(file.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), mapper+"="+file.Name())
+	in, err := cmd.StdinPipe()
 	must(t, err)
-	defer func() { _ = unix.Munmap(m) }()
-	copy(m, "first")
-	must(t, unix.Msync(m, unix.MS_SYNC))
-	fault := f.Inject(faultfs.Fault{Call: faultfs.Write, Error: syscall.EIO})
-	copy(m, "other")
-	if err := unix.Msync(m, unix.MS_SYNC); !errors.Is(err, syscall.EIO) || f.Hits(fault) == 0 {
-		t.Errorf("%v, %d hits", err, f.Hits(fault))
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() || lines.Text() != "written" {
+		t.Fatalf("without a fault: %q", lines.Text())
 	}
+	fault := f.Inject(faultfs.Fault{Call: faultfs.Write, Error: syscall.EIO})
+	_, err = in.Write([]byte{0})
+	must(t, err)
+	if !lines.Scan() || lines.Text() != syscall.EIO.Error() || f.Hits(fault) == 0 {
+		t.Errorf("with a fault: %q, %d hits", lines.Text(), f.Hits(fault))
+	}
+	must(t, cmd.Wait())
 	if b, err := os.ReadFile(filepath.Join(under, "a")); err != nil || !bytes.HasPrefix(b, []byte("first")) {
 		t.Errorf("%q, %v", b[:5], err)
 	}
-	f.Heal()
 }
 
 // A write that the kernel makes several calls of is short when a later one fails. os.File writes the rest once more, and hears of nothing.
