@@ -200,6 +200,10 @@ bench: ## side by side with other libraries, in a module of its own
 bench-locks: ## three nodes of lockd beside three of etcd, in processes of their own: BENCHFLAGS=-quick for a minute
 	cd bench && $(GO) run ./locks $(BENCHFLAGS)
 
+.PHONY: bench-growth
+bench-growth: ## how cost grows, lockd beside etcd: tables and docs/growth.svg, a quarter of an hour; GROWTHFLAGS=-quick
+	cd bench && $(GO) run ./locks -growth ../docs/growth.svg $(GROWTHFLAGS)
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin
