@@ -41,7 +41,7 @@ func TestRunElection(t *testing.T) {
 	bubble(t, 3, func(t *testing.T, w *world) {
 		var mu sync.Mutex
 		var log []string
-		leaders := map[string]context.Context{} // whose Lead runs
+		leaders := map[string]*client.Leadership{} // whose Lead runs
 		note := func(format string, args ...any) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -60,7 +60,7 @@ func TestRunElection(t *testing.T) {
 							t.Errorf("%s leads beside %s", name, other)
 						}
 					}
-					leaders[name] = ctx
+					leaders[name] = l
 					mu.Unlock()
 					note("%s leads", name)
 					next <- name

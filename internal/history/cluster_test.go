@@ -21,7 +21,7 @@ import (
 // TestCluster records three real nodes and real clients, while leaders crash and clients are cut off, and checks what they did.
 func TestCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startRun(t, 6)
+		c := startRun(t, 6, func(d time.Duration) { time.Sleep(d) })
 		for round := range 4 {
 			time.Sleep(1500 * time.Millisecond)
 			leader := c.leader()
@@ -52,6 +52,7 @@ func TestCluster(t *testing.T) {
 type clusterRun struct {
 	t        *testing.T
 	dir      string
+	pass     func(time.Duration) // lets time pass in the bubble
 	nodes    *testcluster.Cluster
 	auditors []*Auditor
 	files    []string
@@ -82,8 +83,8 @@ func (f *fenced) write(token, value uint64) (order uint64, ok bool) {
 	return f.order, true
 }
 
-func startRun(t *testing.T, clients int) *clusterRun {
-	c := &clusterRun{t: t, dir: t.TempDir()}
+func startRun(t *testing.T, clients int, pass func(time.Duration)) *clusterRun {
+	c := &clusterRun{t: t, dir: t.TempDir(), pass: pass}
 	begin := time.Now()
 	clock := func() int64 { return int64(time.Since(begin)) + 1 }
 	for i := range 3 {
@@ -195,7 +196,7 @@ func (c *clusterRun) lock(ctx context.Context, cl *client.Client, r *Recorder, o
 	if o.Keys[0] == "counter" {
 		c.write(r, l, dice)
 	}
-	time.Sleep(time.Duration(dice.IntN(20)) * time.Millisecond)
+	c.pass(time.Duration(dice.IntN(20)) * time.Millisecond)
 	if dice.IntN(30) == 0 {
 		select {
 		case <-l.Context().Done():
@@ -216,7 +217,7 @@ func (c *clusterRun) write(r *Recorder, l *client.Lock, dice *rand.Rand) {
 	for range 3 {
 		value := c.resource.read()
 		p := r.Begin(Operation{Kind: Write, Keys: []string{"resource"}, Token: l.Token()})
-		time.Sleep(time.Duration(dice.IntN(10)) * time.Millisecond)
+		c.pass(time.Duration(dice.IntN(10)) * time.Millisecond)
 		if l.Err() != nil {
 			p.End(Refused, "lost", nil)
 			return
