@@ -133,10 +133,11 @@ fuzz: ## every fuzz target for FUZZTIME=10s
 	done <<<"$$targets"
 
 .PHONY: disk
-disk: ## tests on real bad disks (power cuts, a full file system); needs root
+disk: ## tests on real bad disks, and hosts short of time and memory; needs root
 	[ "$$(id -u)" = 0 ] || { echo "make disk mounts file systems: run it as root"; exit 1; }
 	@$(call must-match,^TestDisk,./raft/wal/)
-	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^TestDisk' -timeout=$(TIMEOUT) ./raft/... ./internal/checkpoint/ ./internal/endurance/ ./internal/acceptance/
+	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^Test(Disk|Host)' -timeout=$(TIMEOUT) ./raft/... ./internal/checkpoint/ \
+		./internal/faultfs/ ./internal/testdisk/ ./internal/endurance/ ./internal/acceptance/
 
 .PHONY: endurance
 endurance: ## kill all nodes under load, and take their power: KILLS=20 CUTS=10; needs root
