@@ -8,7 +8,14 @@ type links struct {
 	primary Slot
 }
 
-type link struct{ wanted, up bool }
+type link struct {
+	wanted, up bool
+
+	// The first KeepAlive that was sent over it, at asked, since one was confirmed over it; 0: there is none. What the other connection
+	// confirms does not count: what waits over this one might wait for ever.
+	number uint64
+	asked  time.Duration
+}
 
 func newLinks() links { return links{} }
 
@@ -74,7 +81,7 @@ func (m *Machine) Connected(now time.Duration, s Slot) {
 	if s >= slotCount || !m.links.of[s].wanted {
 		return
 	}
-	m.links.of[s].up = true
+	m.links.of[s].up, m.links.of[s].number = true, 0
 	if !m.links.of[m.links.primary].up {
 		m.links.primary = s
 	}
@@ -113,7 +120,7 @@ func (m *Machine) Disconnected(now time.Duration, s Slot) {
 // not answered in time.
 func (m *Machine) beat() {
 	m.beatAt = m.now + m.interval()
-	if !m.links.of[m.links.primary].up || m.validity.overdue(m.now, m.links.primary, m.interval()) {
+	if m.doubtful() {
 		m.want(1 - m.links.primary)
 	}
 	for s := range Slot(slotCount) {
@@ -123,8 +130,18 @@ func (m *Machine) beat() {
 	}
 }
 
+// doubtful reports whether the primary connection is down, or a KeepAlive over it was not answered in time.
+func (m *Machine) doubtful() bool {
+	l := &m.links.of[m.links.primary]
+	return !l.up || l.number != 0 && m.now-l.asked >= m.interval()
+}
+
 func (m *Machine) sendKeepAlive(s Slot) {
-	m.emit(Send{Slot: s, Message: KeepAlive{Life: m.life, Number: m.validity.send(m.now, s)}})
+	number := m.validity.send(m.now, s)
+	if l := &m.links.of[s]; l.number == 0 {
+		l.number, l.asked = number, m.now
+	}
+	m.emit(Send{Slot: s, Message: KeepAlive{Life: m.life, Number: number}})
 }
 
 // sendOpen sends Open, or repeats it, over every connection there is.

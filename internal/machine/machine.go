@@ -132,6 +132,9 @@ func (m *Machine) begin() {
 	m.validity = newValidity(m.cfg.span())
 	m.jeopardy = false
 	m.opened = sending{}
+	for s := range m.links.of {
+		m.links.of[s].number = 0
+	}
 }
 
 // Output returns the effects since the last call, to be carried out in order. The slice is overwritten after the

@@ -15,7 +15,7 @@ func (m *Machine) Receive(now time.Duration, s Slot, msg Message) {
 		m.openAnswered(s, msg)
 	case KeepAliveAnswer:
 		if m.of(msg.Life, msg.Cluster) {
-			m.keepAliveAnswered(msg)
+			m.keepAliveAnswered(s, msg)
 		}
 	case Answer:
 		if m.of(msg.Life, msg.Cluster) {
@@ -77,14 +77,16 @@ func (m *Machine) spread() time.Duration {
 	return half + half*time.Duration(binary.BigEndian.Uint16(m.cfg.ID[:2]))/math.MaxUint16
 }
 
-func (m *Machine) keepAliveAnswered(a KeepAliveAnswer) {
+func (m *Machine) keepAliveAnswered(s Slot, a KeepAliveAnswer) {
 	switch a.Code {
 	case SessionUnknown:
 		m.lose(LossUnknown)
 	case Done:
-		doubtful := !m.links.of[m.links.primary].up ||
-			m.validity.overdue(m.now, m.links.primary, m.interval())
+		doubtful := m.doubtful()
 		k, ok := m.validity.confirm(a.Number, a.Cluster)
+		if s < slotCount && a.Number >= m.links.of[s].number {
+			m.links.of[s].number, m.links.of[s].asked = m.validity.next(s, a.Number)
+		}
 		switch {
 		case !ok:
 		case k.slot == m.links.primary:

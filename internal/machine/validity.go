@@ -89,12 +89,12 @@ func (v *validity) stoodStill(now, cluster time.Duration) bool {
 	return v.tied && cluster > 0 && cluster-now > v.offset+v.margin+drift
 }
 
-// overdue reports whether a KeepAlive handed to slot at least patience ago is unanswered.
-func (v *validity) overdue(now time.Duration, slot Slot, patience time.Duration) bool {
+// next returns the first KeepAlive after a number that was handed to slot and is not answered, and when; 0 if there is none.
+func (v *validity) next(slot Slot, after uint64) (number uint64, at time.Duration) {
 	for _, k := range v.sent {
-		if k.slot == slot && now-k.at >= patience {
-			return true
+		if k.slot == slot && k.number > after {
+			return k.number, k.at
 		}
 	}
-	return false
+	return 0, 0
 }
