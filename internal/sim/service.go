@@ -95,6 +95,8 @@ type place struct {
 	number int
 }
 
+func (p *place) String() string { return fmt.Sprintf("node %d", p.number) }
+
 // Up implements simworld.Server.
 func (p *place) Up() bool { return p.s.up(p.number) }
 

@@ -1,6 +1,7 @@
 package simproto
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/lockd/lockd/internal/machine"
@@ -53,6 +54,8 @@ func (n *node) local() time.Duration { return n.clock.At(n.w.Now()) }
 
 // awake is how long the node has been awake, as far as a leader may count it.
 func (n *node) awake() time.Duration { return n.w.Now() - n.skipped }
+
+func (n *node) String() string { return fmt.Sprintf("node %d", n.id) }
 
 // Up implements simworld.Server.
 func (n *node) Up() bool { return n.up }

@@ -62,6 +62,7 @@ func (c *Conn) Break() {
 	}
 	c.broken = true
 	w := c.w
+	w.Tracef("slot %d of program %d breaks", c.slot, c.program.id)
 	w.After(w.Between(0, w.Opts.NoticeMost), func() { c.program.disconnected(c) })
 	w.After(w.Between(0, w.Opts.NoticeMost), func() { c.server.Receive(c, nil) })
 }
@@ -72,6 +73,7 @@ func (c *Conn) HangUp() {
 		return
 	}
 	c.closed = true
+	c.w.Tracef("program %d is hung up on slot %d", c.program.id, c.slot)
 	c.carry(toProgram, func() {
 		c.broken = true
 		c.program.disconnected(c)

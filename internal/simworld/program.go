@@ -200,6 +200,7 @@ func (p *Program) dial(s machine.Slot) {
 			}
 			c := &Conn{w: w, program: p, slot: s, server: n}
 			n.Connected(c)
+			w.Tracef("program %d connects slot %d to %v", p.id, s, n)
 			p.conns[s] = c
 			if s == 1 {
 				w.Hit("second node")
