@@ -1,9 +1,7 @@
 package lockd
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,9 +33,11 @@ type adminOptions struct {
 	Ready  func(ctx context.Context) error
 	Save   func(ctx context.Context, w io.Writer) error
 	Logger *slog.Logger
+	// Cluster changes the cluster; nil: nothing can.
+	Cluster *clusterAdmin
 }
 
-// admin serves the HTTP port: for probes, for Prometheus and for operators. It changes nothing.
+// admin serves the HTTP port: for probes, for Prometheus and for operators.
 type admin struct {
 	o      adminOptions
 	saving chan struct{} // holds a token while a snapshot is sent: one at a time
@@ -50,6 +50,7 @@ const adminPaths = `lockd
 /metrics   for Prometheus
 /status    the node and its cluster, as JSON
 /snapshot  a snapshot of the state, for "lockd snapshot restore"
+/gossip    the nodes that this one knows by gossip, as JSON
 `
 
 // newAdmin returns the handler of the HTTP port.
@@ -61,6 +62,9 @@ func newAdmin(o adminOptions) http.Handler {
 	mux.HandleFunc("GET /ready", plain(a.ready))
 	mux.HandleFunc("GET /status", bounded(a.status))
 	mux.HandleFunc("GET /snapshot", a.snapshot)
+	if o.Cluster != nil {
+		o.Cluster.routes(mux)
+	}
 	if o.Metrics != nil {
 		mux.HandleFunc("GET /metrics", bounded(o.Metrics.ServeHTTP))
 	}
@@ -80,7 +84,7 @@ func serveAdmin(ctx context.Context, listener net.Listener, h http.Handler, logg
 	defer cancel()
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: httpHeaderTimeout, IdleTimeout: httpIdleTimeout, MaxHeaderBytes: httpHeaderMax,
-		// What a body would bring is never read, and answers have deadlines of their own.
+		// Bodies are short, and answers have deadlines of their own.
 		ReadTimeout: httpHeaderTimeout,
 		ErrorLog:    slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -155,15 +159,7 @@ func (a *admin) status(w http.ResponseWriter, r *http.Request) {
 		unavailable(w, err)
 		return
 	}
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(status); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = body.WriteTo(w)
+	writeJSON(w, status)
 }
 
 // snapshot streams a snapshot. An answer that breaks off is no snapshot: the connection is cut then, and the stream has no end.

@@ -364,5 +364,8 @@ func (n *node) save(ctx context.Context, w io.Writer) error {
 func (n *node) admin() http.Handler {
 	return newAdmin(adminOptions{
 		Metrics: n.config.Metrics, Pprof: n.config.Pprof, Status: n.status, Ready: n.ready, Save: n.save, Logger: n.log,
+		Cluster: &clusterAdmin{
+			Members: func() ([]GossipMember, error) { return n.gossipMembers(), nil }, Init: n.init, Order: n.obey, Keys: n.rotate,
+		},
 	})
 }

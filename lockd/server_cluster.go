@@ -15,6 +15,10 @@ func (s *Server) Init(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return n.init(ctx)
+}
+
+func (n *node) init(ctx context.Context) error {
 	if n.hasJoined() {
 		return errHasCluster
 	}
@@ -46,21 +50,45 @@ func (s *Server) Order(ctx context.Context, o Order) (string, error) {
 
 // GossipMember is a node as this one sees it by gossip.
 type GossipMember struct {
-	Name, ID, Cluster    string
-	Gossip, Raft, Client string // addresses
-	Status               string // alive, failed or left
-	Since                time.Time
-	Zone, Build          string
-	Joining, NonVoter    bool
-	Key                  string // that it encrypts with; empty: none
-	Keys                 []string
+	Name     string    `json:"name"`
+	ID       string    `json:"id"`
+	Cluster  string    `json:"cluster"` // empty: it has none yet
+	Gossip   string    `json:"gossip"`  // addresses
+	Raft     string    `json:"raft"`
+	Client   string    `json:"client"`
+	Status   string    `json:"status"` // alive, failed or left
+	Since    time.Time `json:"since"`  // of the status
+	Zone     string    `json:"zone,omitempty"`
+	Build    string    `json:"build,omitempty"`
+	Joining  bool      `json:"joining,omitempty"`   // it asks to be let into the cluster
+	NonVoter bool      `json:"non_voter,omitempty"` // it wants to stay a learner
+	Key      string    `json:"key,omitempty"`       // that it encrypts with
+	Keys     []string  `json:"keys,omitempty"`      // that it can decrypt with
 }
 
 // GossipMembers returns the nodes that this one knows by gossip, itself too; none if it does not gossip.
 func (s *Server) GossipMembers() ([]GossipMember, error) {
 	n, err := s.current()
-	if err != nil || n.gossip == nil {
+	if err != nil {
 		return nil, err
+	}
+	return n.gossipMembers(), nil
+}
+
+// RotateKeys takes a step of a rotation of the gossip keys on all nodes: install a new one, use it, remove the old one. It returns when
+// all have followed. The error wraps membership.ErrMembersMissing when a node of the cluster is not there, and membership.ErrKeyOrder
+// when a step before it is missing; nothing has changed then. After any other error the same order again is safe.
+func (s *Server) RotateKeys(ctx context.Context, o KeyOrder) error {
+	n, err := s.current()
+	if err != nil {
+		return err
+	}
+	return n.rotate(ctx, o)
+}
+
+func (n *node) gossipMembers() []GossipMember {
+	if n.gossip == nil {
+		return nil
 	}
 	var list []GossipMember
 	for _, m := range n.gossip.Members() {
@@ -79,5 +107,5 @@ func (s *Server) GossipMembers() ([]GossipMember, error) {
 		}
 		list = append(list, g)
 	}
-	return list, nil
+	return list
 }

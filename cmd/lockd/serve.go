@@ -19,6 +19,7 @@ import (
 
 	"github.com/lockd/lockd/internal/telemetry"
 	"github.com/lockd/lockd/lockd"
+	"github.com/lockd/lockd/membership"
 )
 
 const serveHelp = `Settings come from flags, then LOCKD_* variables (--min-free is LOCKD_MIN_FREE),
@@ -32,6 +33,8 @@ lockd serve --dev
 lockd serve --data-dir /var/lib/lockd
 lockd serve --name n1 --data-dir /var/lib/lockd --listen-raft n1:7401 \
 --listen-client n1:7400 --initial-cluster n1=n1:7401,n2=n2:7401,n3=n3:7401
+lockd serve --name n1 --data-dir /var/lib/lockd --join n1,n2,n3 \
+--bootstrap-expect 3 --gossip-key-file /etc/lockd/gossip.key
 lockd serve --config /etc/lockd.yaml --check-config`
 
 func (p *program) serveCommand() *cli.Command {
@@ -115,7 +118,10 @@ func (l *loaded) config() (lockd.Config, error) {
 		Name: l.Name, ClusterName: l.ClusterName, DataDir: l.DataDir, Memory: l.Dev,
 		ListenClient: l.ListenClient, ListenRaft: l.ListenRaft, ListenHTTP: l.ListenHTTP,
 		AdvertiseClient: l.AdvertiseClient, AdvertiseRaft: l.AdvertiseRaft,
-		Pprof: l.Pprof, LockClasses: l.LockClasses, MinFree: uint64(l.MinFree), TokenFloor: l.TokenFloor, NoWait: l.NoWait,
+		Join: l.Join, BootstrapExpect: l.BootstrapExpect, NonVoter: l.NonVoter, DeclaredSize: l.DeclaredSize, ReplaceAfter: l.ReplaceAfter,
+		LeaveOnTerminate: l.LeaveOnTerminate, Zone: l.Zone, ListenGossip: l.ListenGossip, AdvertiseGossip: l.AdvertiseGossip,
+		GossipProfile: membership.Profile(l.GossipProfile),
+		Pprof:         l.Pprof, LockClasses: l.LockClasses, MinFree: uint64(l.MinFree), TokenFloor: l.TokenFloor, NoWait: l.NoWait,
 		DrainTimeout: l.DrainTimeout, Heartbeat: l.Heartbeat, ElectionTimeout: l.ElectionTimeout,
 		Limits: lockd.Limits{
 			Connections: l.MaxConnections, InFlight: l.MaxInFlight, QueueBytes: int(l.MaxQueue),
@@ -125,7 +131,17 @@ func (l *loaded) config() (lockd.Config, error) {
 	if l.Dev && l.from["data-dir"] == "" {
 		c.DataDir = ""
 	}
+	if len(l.Join) == 0 && l.BootstrapExpect == 0 && l.from["listen-gossip"] == "" {
+		c.ListenGossip = lockd.Off
+	}
 	var errs []error
+	if l.GossipKeyFile != "" {
+		key, err := os.ReadFile(l.GossipKeyFile)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("gossip_key_file: %w", err))
+		}
+		c.GossipKey = strings.TrimSpace(string(key))
+	}
 	for _, item := range l.InitialCluster {
 		name, raft, ok := strings.Cut(item, "=")
 		if !ok {

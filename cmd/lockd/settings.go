@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/lockd/lockd/lockd"
+	"github.com/lockd/lockd/membership"
 )
 
 // settings are what a node is told, by flags, the environment and a file.
@@ -19,8 +20,17 @@ type settings struct {
 	DataDir        string
 	InitialCluster []string
 
-	ListenClient, ListenRaft, ListenHTTP string
-	AdvertiseClient, AdvertiseRaft       string
+	Join             []string
+	BootstrapExpect  int
+	NonVoter         bool
+	DeclaredSize     int
+	ReplaceAfter     time.Duration
+	LeaveOnTerminate bool
+	Zone             string
+
+	ListenClient, ListenRaft, ListenGossip, ListenHTTP string
+	AdvertiseClient, AdvertiseRaft, AdvertiseGossip    string
+	GossipKeyFile, GossipProfile                       string
 
 	TLSCert, TLSKey, TLSCA, TLSClientCA string
 
@@ -47,6 +57,7 @@ func defaultSettings() *settings {
 		Name: lockd.DefaultName, ClusterName: lockd.DefaultClusterName, DataDir: defaultDataDir,
 		ListenClient: lockd.DefaultListenClient, ListenRaft: lockd.DefaultListenRaft, ListenHTTP: lockd.DefaultListenHTTP,
 		LogLevel: "info", LogFormat: "text",
+		ListenGossip: lockd.DefaultListenGossip, GossipProfile: string(membership.Default), ReplaceAfter: lockd.DefaultReplaceAfter,
 		MinFree: lockd.DefaultMinFree, DrainTimeout: lockd.DefaultDrainTimeout,
 		Heartbeat: lockd.DefaultHeartbeat, ElectionTimeout: lockd.DefaultElection,
 		MaxConnections: 20_000, MaxInFlight: 1024, MaxQueue: 4 << 20,
@@ -65,6 +76,7 @@ func (s *setting) key() string      { return strings.ReplaceAll(s.name, "-", "_"
 func (s *setting) variable() string { return "LOCKD_" + strings.ToUpper(s.key()) }
 
 const (
+	ofMembers = "Membership"
 	ofNetwork = "Network"
 	ofTLS     = "TLS"
 	ofWatch   = "Logs and metrics"
@@ -79,6 +91,18 @@ func everySetting() []setting {
 		{"cluster-name", "", "`NAME` of the cluster", false, func(s *settings) any { return &s.ClusterName }},
 		{"data-dir", "", "`DIRECTORY` for what must not be lost", false, func(s *settings) any { return &s.DataDir }},
 		{"initial-cluster", "", "all nodes of a new cluster, `NAME=HOST:PORT`,... with their Raft ports, the same on each of them", false, func(s *settings) any { return &s.InitialCluster }},
+
+		{"join", ofMembers, "gossip ports of other nodes, `SEED`,...: host:port, dns+host:port, srv+name or file:///path", false, func(s *settings) any { return &s.Join }},
+		{"bootstrap-expect", ofMembers, "found a cluster once exactly `N` nodes that expect as many have found each other", false, func(s *settings) any { return &s.BootstrapExpect }},
+		{"non-voter", ofMembers, "stay a learner: serve reads, forward the rest, and count for no majority", false, func(s *settings) any { return &s.NonVoter }},
+		{"declared-size", ofMembers, "replace a dead voter by a learner, so that `N` voters stay; 0: never", false, func(s *settings) any { return &s.DeclaredSize }},
+		{"replace-after", ofMembers, "`TIME` of silence after which a voter is dead", false, func(s *settings) any { return &s.ReplaceAfter }},
+		{"leave-on-terminate", ofMembers, "leave the cluster for good at a graceful stop", false, func(s *settings) any { return &s.LeaveOnTerminate }},
+		{"zone", ofMembers, "`NAME` of where the node stands, for people", false, func(s *settings) any { return &s.Zone }},
+		{"listen-gossip", ofMembers, "`ADDRESS` for gossip, UDP and TCP, or off; used with --join and --bootstrap-expect", false, func(s *settings) any { return &s.ListenGossip }},
+		{"advertise-gossip", ofMembers, "`ADDRESS` at which nodes reach it: an IP address and a port", false, func(s *settings) any { return &s.AdvertiseGossip }},
+		{"gossip-key-file", ofMembers, "`FILE` with the first key that encrypts gossip; see lockd keyring", false, func(s *settings) any { return &s.GossipKeyFile }},
+		{"gossip-profile", ofMembers, "`PROFILE`: default, lan, wan or fast", false, func(s *settings) any { return &s.GossipProfile }},
 
 		{"listen-client", ofNetwork, "`ADDRESS` for clients", false, func(s *settings) any { return &s.ListenClient }},
 		{"listen-raft", ofNetwork, "`ADDRESS` for the other nodes", false, func(s *settings) any { return &s.ListenRaft }},

@@ -1,0 +1,164 @@
+package lockd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/lockd/lockd/membership"
+)
+
+// Paths of the HTTP port that change the cluster; the others change nothing.
+const (
+	httpInit     = "/cluster/init"
+	httpOrder    = "/cluster/order"
+	httpKeyring  = "/keyring"
+	httpBodyMax  = 16 << 10
+	httpOrderMax = 30 * time.Second
+)
+
+// KeyOrder asks for a step of a rotation of the gossip keys; see membership.Gossip.
+type KeyOrder struct {
+	Kind KeyOrderKind `json:"kind"`
+	Key  string       `json:"key"` // base64 to install; else the name of the key
+}
+
+// KeyOrderKind says what a KeyOrder asks for.
+type KeyOrderKind string
+
+// Kinds of orders about keys, in the order of a rotation.
+const (
+	KeyInstall KeyOrderKind = "install"
+	KeyUse     KeyOrderKind = "use"
+	KeyRemove  KeyOrderKind = "remove"
+)
+
+// OrderDone says what an order has done.
+type OrderDone struct {
+	Done string `json:"done"`
+}
+
+// clusterAdmin is what the HTTP port changes.
+type clusterAdmin struct {
+	Members func() ([]GossipMember, error)
+	Init    func(ctx context.Context) error
+	Order   func(ctx context.Context, o Order) (string, error)
+	Keys    func(ctx context.Context, o KeyOrder) error
+}
+
+// routes adds the paths.
+func (a *clusterAdmin) routes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /gossip", bounded(func(w http.ResponseWriter, _ *http.Request) {
+		members, err := a.Members()
+		if err != nil {
+			unavailable(w, err)
+			return
+		}
+		writeJSON(w, members)
+	}))
+	handle(mux, httpInit, func(ctx context.Context, _ struct{}) (string, error) { return "the cluster is founded", a.Init(ctx) })
+	handle(mux, httpOrder, a.Order)
+	handle(mux, httpKeyring, func(ctx context.Context, o KeyOrder) (string, error) {
+		return "all nodes have followed", a.Keys(ctx, o)
+	})
+}
+
+// handle takes orders from this machine only: whoever reaches the port may look, and nobody has said who he is. A page in a browser of
+// this machine cannot give any either, as it cannot send JSON to another place, nor pretend that its own name is this machine's.
+func handle[T any](mux *http.ServeMux, path string, do func(ctx context.Context, what T) (string, error)) {
+	mux.HandleFunc("POST "+path, within(httpOrderMax, func(w http.ResponseWriter, r *http.Request) {
+		if !fromHere(r) {
+			http.Error(w, "the cluster is changed from the node's own machine only, over a loopback address", http.StatusForbidden)
+			return
+		}
+		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+			http.Error(w, "an order is application/json", http.StatusUnsupportedMediaType)
+			return
+		}
+		var what T
+		read := json.NewDecoder(io.LimitReader(r.Body, httpBodyMax))
+		read.DisallowUnknownFields()
+		if err := read.Decode(&what); err != nil {
+			http.Error(w, "the order is not understood: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		ctx, cancel := context.WithTimeoutCause(r.Context(), httpOrderMax, errNoAnswer)
+		defer cancel()
+		done, err := do(ctx, what)
+		switch {
+		case err == nil:
+			writeJSON(w, OrderDone{done})
+		case errors.Is(err, ErrNode):
+			http.Error(w, err.Error(), http.StatusNotFound)
+		default:
+			http.Error(w, err.Error(), http.StatusConflict)
+		}
+	}))
+}
+
+// fromHere reports whether a request came over a loopback address, to a loopback name.
+func fromHere(r *http.Request) bool {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !remote.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	at, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && at.IsLoopback()
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(b, '\n'))
+}
+
+var errNoGossip = errors.New("this node does not gossip: start it with a gossip port")
+
+// rotate follows an order about the gossip keys. All nodes of the configuration must be there.
+func (n *node) rotate(ctx context.Context, o KeyOrder) error {
+	if n.gossip == nil {
+		return errNoGossip
+	}
+	var required []membership.Peer
+	if n.hasJoined() {
+		s, _, err := n.raft.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for _, p := range s.Config.Peers() {
+			required = append(required, membership.Peer{Node: uint64(p.ID.Node), Incarnation: p.ID.Incarnation})
+		}
+	}
+	if o.Kind == KeyInstall {
+		k, err := membership.ParseKey(o.Key)
+		if err != nil {
+			return err
+		}
+		return n.gossip.InstallKey(ctx, k, required)
+	}
+	id, err := membership.ParseKeyID(o.Key)
+	switch {
+	case err != nil:
+		return err
+	case o.Kind == KeyUse:
+		return n.gossip.UseKey(ctx, id, required)
+	case o.Kind == KeyRemove:
+		return n.gossip.RemoveKey(ctx, id, required)
+	}
+	return fmt.Errorf("the order %q is not known", o.Kind)
+}

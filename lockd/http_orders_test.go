@@ -1,0 +1,79 @@
+package lockd
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/lockd/lockd/membership"
+)
+
+// clusterOf returns a handler whose orders are written down in told.
+func clusterOf(told *[]string) http.Handler {
+	return adminOf(func(o *adminOptions) {
+		o.Cluster = &clusterAdmin{
+			Members: func() ([]GossipMember, error) { return []GossipMember{{Name: "n1", Status: "alive"}}, nil },
+			Init:    func(context.Context) error { return errHasCluster },
+			Order: func(_ context.Context, order Order) (string, error) {
+				*told = append(*told, fmt.Sprint(order))
+				switch order.Node {
+				case "n9":
+					return "", fmt.Errorf("%w: %q", ErrNode, order.Node)
+				case "n2":
+					return "", fmt.Errorf("%w: now 2 of 3", membership.ErrQuorum)
+				}
+				return order.Node + " is removed", nil
+			},
+			Keys: func(_ context.Context, order KeyOrder) error {
+				*told = append(*told, fmt.Sprint(order))
+				return nil
+			},
+		}
+	})
+}
+
+func TestHTTPOrders(t *testing.T) {
+	const kind = "application/json"
+	for _, test := range []struct {
+		path, body   string
+		kind, remote string
+		host         string
+		code         int
+		text, told   string
+	}{
+		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "127.0.0.1:9", "127.0.0.1:7403", 200, "n3 is removed", "{remove n3 false}"},
+		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "[::1]:9", "localhost:7403", 200, "n3 is removed", "{remove n3 false}"},
+		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "10.0.0.7:9", "127.0.0.1:7403", 403, "own machine only", ""},
+		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "127.0.0.1:9", "evil.example", 403, "own machine only", ""},
+		{"/cluster/order", `{"kind":"remove","node":"n3"}`, "text/plain", "127.0.0.1:9", "localhost", 415, "application/json", ""},
+		{"/cluster/order", `{"kind":"remove","nodes":"n3"}`, kind, "127.0.0.1:9", "localhost", 400, "unknown field", ""},
+		{"/cluster/order", `{`, kind, "127.0.0.1:9", "localhost", 400, "not understood", ""},
+		{"/cluster/order", `{"kind":"remove","node":"` + strings.Repeat("x", httpBodyMax) + `"}`, kind, "127.0.0.1:9", "localhost", 400, "not understood", ""},
+		{"/cluster/order", `{"kind":"remove","node":"n9"}`, kind, "127.0.0.1:9", "localhost", 404, "no such node", "{remove n9 false}"},
+		{"/cluster/order", `{"kind":"remove","node":"n2"}`, kind, "127.0.0.1:9", "localhost", 409, "now 2 of 3", "{remove n2 false}"},
+		{"/cluster/init", `{}`, kind, "127.0.0.1:9", "localhost", 409, "belongs to a cluster already", ""},
+		{"/keyring", `{"kind":"use","key":"1f"}`, kind, "127.0.0.1:9", "localhost", 200, "followed", "{use 1f}"},
+	} {
+		var told []string
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, test.path, strings.NewReader(test.body))
+		r.RemoteAddr, r.Host = test.remote, test.host
+		r.Header.Set("Content-Type", test.kind)
+		w := httptest.NewRecorder()
+		clusterOf(&told).ServeHTTP(w, r)
+		if w.Code != test.code || !strings.Contains(w.Body.String(), test.text) || strings.Join(told, "") != test.told {
+			t.Errorf("%s from %s to %s: %d %q, told %v; want %d %q, %q", test.body, test.remote, test.host, w.Code, w.Body, told, test.code, test.text, test.told)
+		}
+	}
+	var told []string
+	for _, path := range []string{"/cluster/order", "/cluster/init", "/keyring"} {
+		if w := ask(t, clusterOf(&told), "GET", path); w.Code != 405 {
+			t.Errorf("GET %s: %d", path, w.Code)
+		}
+	}
+	if w := ask(t, clusterOf(&told), "GET", "/gossip"); w.Code != 200 || !strings.Contains(w.Body.String(), `"name": "n1"`) {
+		t.Errorf("GET /gossip: %d %s", w.Code, w.Body)
+	}
+}
