@@ -17,7 +17,7 @@ func Expected() []string {
 		// between the nodes
 		"loss", "double", "late", "service message stopped by a cut", "forwarded", "interrupted", "no leader", "no quorum", "disconnected",
 		// of leaders
-		"leadership", "tick", "expired", "expire refused", "not renewed", "round of another leadership", "late turn",
+		"leadership", "tick", "expired", "expire refused", "round of another leadership", "late turn",
 		"answer waits for its index",
 		// of states
 		"flushed", "crash in a flush", "state damaged", "state installed", "hung up after an install", "backup", "restore",
