@@ -54,6 +54,7 @@ func (s *steady) granted() {
 			s.t.Fatal("no grant for a minute")
 		}
 		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
 	}
 }
 

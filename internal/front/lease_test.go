@@ -15,6 +15,7 @@ func TestEndedLeasesAreForgotten(t *testing.T) {
 	for name, end := range map[string]func(c, other *client, held wire.Outcome){
 		"by their time": func(c, other *client, _ wire.Outcome) {
 			time.Sleep(1100 * time.Millisecond)
+			synctest.Wait()
 			other.want(&wire.RenewLease{ID: other.next(), Name: "other", Lease: wire.ID{1}, Token: 1, TTL: time.Hour}, wire.Gone)
 			next[*wire.Revoked](c)
 		},
