@@ -7,7 +7,7 @@ import (
 )
 
 // testSupport are packages that hold no tests and run inside those of others.
-var testSupport = []string{"raft/rafttest", "raft/memnet", "internal/memnet", "internal/sim", "internal/simproto"}
+var testSupport = []string{"raft/rafttest", "raft/memnet", "internal/memnet", "internal/sim", "internal/simworld", "internal/simproto"}
 
 // Sleeps finds tests that spend real time. In a testing/synctest bubble a sleep is how time passes, so it is allowed inside a function
 // literal given to synctest.Test, or to a function of the package's tests that runs its argument in one, and in a function that itself
