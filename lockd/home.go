@@ -104,8 +104,8 @@ func (id identity) cluster() [16]byte {
 // first returns the member that founds the cluster.
 func (id identity) first() Member { return id.Members[0] }
 
-// alone reports whether the cluster has no other node.
-func (id identity) alone() bool { return len(id.Members) < 2 && !id.Joins }
+// alone reports whether the cluster begins with this node only: it has no other one, or was recovered.
+func (id identity) alone() bool { return len(id.Members) < 2 && (!id.Joins || id.Restored != nil) }
 
 // founds reports whether this node is the one to found its cluster.
 func (id identity) founds() bool {
@@ -171,7 +171,7 @@ func identify(h home, c *Config) (identity, error) {
 			ErrOtherNode, id.Name, id.ClusterName, c.Name, c.ClusterName)
 	case !id.Joins && c.joins() && len(c.InitialCluster) == 0 && len(id.Members) == 0:
 		return identity{}, fmt.Errorf("%w: it is a cluster of its own, and cannot join another one: give the new node an empty directory", ErrOtherNode)
-	case id.Joins && !id.Founded && !c.joins():
+	case id.Joins && !id.Founded && id.Restored == nil && !c.joins():
 		return identity{}, errors.New("this node has begun to look for its cluster: say again where, by Config.Join or Config.BootstrapExpect")
 	case !slices.Equal(id.Members, c.InitialCluster):
 		return identity{}, fmt.Errorf("%w: it was made with the initial cluster %v, and this one is %v: the list stays as it is for "+
