@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -35,18 +36,16 @@ Examples:
 lockd snapshot restore lockd.snap --data-dir /var/lib/lockd
 lockd snapshot restore lockd.snap --name n1 --data-dir /var/lib/lockd \
 --initial-cluster n1=n1:7401,n2=n2:7401,n3=n3:7401`,
-		Flags:  restoreFlags(),
+		Flags:  settingFlags("name", "cluster-name", "data-dir", "initial-cluster", "token-floor", "no-wait"),
 		Action: p.action(restoreSnapshot),
 	}
 }
 
-// restoreFlags are those settings of the node that say which cluster it begins.
-func restoreFlags() []cli.Flag {
+// settingFlags are flags for some of the settings of a node.
+func settingFlags(names ...string) (flags []cli.Flag) {
 	defaults := defaultSettings()
-	names := map[string]bool{"name": true, "cluster-name": true, "data-dir": true, "initial-cluster": true, "token-floor": true, "no-wait": true}
-	var flags []cli.Flag
 	for _, s := range everySetting() {
-		if names[s.name] {
+		if slices.Contains(names, s.name) {
 			s.category = ""
 			flags = append(flags, s.flag(defaults))
 		}
