@@ -71,6 +71,7 @@ func (f *founding) run(ctx context.Context) (_ *founded, err error) {
 		if err != nil {
 			err = errors.Join(err, p.transport.Close())
 		}
+		f.deny(err) // or tell that there is a cluster now
 	}()
 	if err := f.tellGossip(p.advertise); err != nil {
 		return nil, err

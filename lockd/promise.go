@@ -28,12 +28,23 @@ func (p *promise) same(q *promise) bool {
 	return p != nil && q != nil && p.Cluster == q.Cluster && p.Founder == q.Founder && slices.Equal(p.Voters, q.Voters)
 }
 
+// check refuses what no founder asks for: it would be kept.
+func (p *promise) check() error {
+	long := func(v raft.Peer) bool { return len(v.Address) > raft.MaxAddressBytes }
+	if p.Cluster.IsZero() || p.Founder.IsZero() || len(p.Address) > raft.MaxAddressBytes || len(p.Voters) == 0 ||
+		len(p.Voters) > raft.MaxVoters || slices.ContainsFunc(p.Voters, long) || len(p.Frees) > maxGivenUp {
+		return errors.New("this is no founding")
+	}
+	return nil
+}
+
 // question is what a node asks another one over the Raft port.
 type question struct {
 	// Promise asks for a promise.
 	Promise *promise `json:"promise,omitempty"`
-	// Stands asks a founder whether its founding still stands.
-	Stands clusterID `json:"stands,omitzero"`
+	// Stands asks a founder whether its founding still stands. Whoever else is found at its address knows nothing of that.
+	Stands  clusterID   `json:"stands,omitzero"`
+	Founder raft.PeerID `json:"founder,omitzero"`
 	// Order asks a leader to change the cluster.
 	Order *Order `json:"order,omitempty"`
 }
@@ -74,9 +85,11 @@ func (n *node) answer(ctx context.Context, from tcp.Asker, b []byte) ([]byte, er
 	var err error
 	switch {
 	case q.Promise != nil:
-		err = n.vow.promise(from, q.Promise)
+		if err = n.knowsNone(); err == nil {
+			err = n.vow.promise(from, q.Promise)
+		}
 	case !q.Stands.IsZero():
-		r.Stands = n.vow.stands(q.Stands)
+		r.Stands, err = n.vow.stands(q.Founder, q.Stands)
 	case q.Order != nil:
 		if n.hasJoined() && from.Cluster != n.id.cluster() {
 			return nil, errors.New("orders come from nodes of the same cluster")
@@ -89,4 +102,12 @@ func (n *node) answer(ctx context.Context, from tcp.Asker, b []byte) ([]byte, er
 		return nil, err
 	}
 	return json.Marshal(r)
+}
+
+// knowsNone returns an error if this node has heard of a cluster: then none is founded beside it.
+func (n *node) knowsNone() error {
+	if n.gossip == nil {
+		return nil
+	}
+	return unheardOf(n.gossip.Members())
 }

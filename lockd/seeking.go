@@ -22,7 +22,7 @@ const askTime = 3 * time.Second
 // returns the voters if this node is the founder.
 func (f *founding) seek(ctx context.Context, p *port) (voters []raft.Peer, err error) {
 	if own := f.vow.bound(); own != nil && own.Founder == f.id.peer() { // the process ended in the middle
-		if err := f.vow.release(own.Cluster); err != nil {
+		if err := f.giveUp(own); err != nil {
 			return nil, err
 		}
 	}
@@ -35,24 +35,33 @@ func (f *founding) seek(ctx context.Context, p *port) (voters []raft.Peer, err e
 
 // look is one turn of seek.
 func (f *founding) look(ctx context.Context, p *port, voters *[]raft.Peer) (wait, fatal error) {
-	members := slices.DeleteFunc(f.gossip.Members(), func(m membership.Member) bool { return m.Status != membership.Alive || m.Raft == "" })
-	clusters, one := clustersOf(members)
+	known := f.gossip.Members()
+	members := slices.DeleteFunc(slices.Clone(known), func(m membership.Member) bool { return m.Status != membership.Alive || m.Raft == "" })
+	clusters, of := clustersOf(members)
 	switch {
 	case len(clusters) > 1:
-		return fmt.Errorf("nodes of %d clusters are in reach (%s): give each cluster a name of its own", len(clusters), strings.Join(clusters, ", ")), nil
+		wait = fmt.Errorf("nodes of %d clusters are in reach (%s): give each cluster a name of its own", len(clusters), strings.Join(clusters, ", "))
+		f.deny(wait)
+		return wait, nil
 	case len(clusters) == 1:
 		f.deny(errHasCluster)
-		return f.joinCluster(ctx, p, one)
+		return f.joinAny(ctx, p, of)
 	}
 	if other := f.vow.bound(); other != nil {
 		f.deny(fmt.Errorf("this node takes part in the founding by the node at %s", other.Address))
 		return f.awaitFounder(ctx, p, other)
 	}
+	if wait = unheardOf(known); wait != nil {
+		f.deny(wait)
+		return wait, nil
+	}
 	self := raft.Peer{ID: f.id.peer(), Address: p.advertise}
 	joining := slices.DeleteFunc(slices.Clone(members), func(m membership.Member) bool { return !m.Joining })
 	if f.wish != nil {
 		wait, fatal = f.propose(ctx, p, []raft.Peer{self}, witnesses(joining, self), voters)
-		f.deny(errors.Join(fatal, wait))
+		if err := errors.Join(fatal, wait); err != nil {
+			f.deny(err)
+		}
 		return wait, fatal
 	}
 	if f.config.BootstrapExpect == 0 {
@@ -69,18 +78,28 @@ func (f *founding) look(ctx context.Context, p *port, voters *[]raft.Peer) (wait
 	return f.propose(ctx, p, all, all, voters)
 }
 
-// clustersOf returns the clusters that members belong to, and a member of the last.
-func clustersOf(members []membership.Member) (list []string, one membership.Member) {
+// unheardOf returns an error if one of the members, be it alive or not, belongs to a cluster.
+func unheardOf(members []membership.Member) error {
+	clusters, of := clustersOf(members)
+	if len(clusters) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%q of the cluster %s is %s, and none is founded beside that one: start its nodes. If it is gone for good, start the "+
+		"nodes of a new one again, all at once: they have forgotten it then", of[0].Name, clusters[0], of[0].Status)
+}
+
+// clustersOf returns the clusters that members belong to, and those members.
+func clustersOf(members []membership.Member) (list []string, of []membership.Member) {
 	for _, m := range members {
 		if m.Cluster == (membership.ClusterID{}) {
 			continue
 		}
-		one = m
+		of = append(of, m)
 		if id := m.Cluster.String(); !slices.Contains(list, id) {
 			list = append(list, id)
 		}
 	}
-	return list, one
+	return list, of
 }
 
 func witnesses(joining []membership.Member, self raft.Peer) (list []raft.Peer) {
@@ -166,16 +185,32 @@ func (f *founding) askFor(ctx context.Context, p *port, address string, pr *prom
 
 // awaitFounder waits for the cluster that was promised, or for its founder to give it up.
 func (f *founding) awaitFounder(ctx context.Context, p *port, pr *promise) (wait, fatal error) {
+	address := pr.Address
+	for _, m := range f.gossip.Members() { // it may have moved
+		if peerOf(m.Peer) == pr.Founder && m.Raft != "" {
+			address = m.Raft
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	r, err := put(ctx, p.transport, pr.Address, question{Stands: pr.Cluster})
+	r, err := put(ctx, p.transport, address, question{Stands: pr.Cluster, Founder: pr.Founder})
 	switch {
 	case err != nil:
-		return fmt.Errorf("this node has promised to found a cluster with the node at %s, which does not answer: %w", pr.Address, err), nil
+		return fmt.Errorf("this node has promised to found a cluster with the node at %s, which does not answer: %w", address, err), nil
 	case !r.Stands:
 		return errors.New("the founding was given up, and is tried again"), f.vow.release(pr.Cluster)
 	}
-	return fmt.Errorf("the node at %s founds the cluster", pr.Address), nil
+	return fmt.Errorf("the node at %s founds the cluster", address), nil
+}
+
+// joinAny makes this node one of the cluster of the members, by the first that answers.
+func (f *founding) joinAny(ctx context.Context, p *port, of []membership.Member) (wait, fatal error) {
+	for _, m := range of {
+		if wait, fatal = f.joinCluster(ctx, p, m); wait == nil || fatal != nil {
+			break
+		}
+	}
+	return wait, fatal
 }
 
 // joinCluster makes this node one of the cluster of a member, which must prove at its Raft port that it is what gossip says.
@@ -188,7 +223,10 @@ func (f *founding) joinCluster(ctx context.Context, p *port, m membership.Member
 		return fmt.Errorf("the node at %s is not %s of the cluster %s, as gossip says", m.Raft, m.Name, m.Cluster), nil
 	}
 	if err := f.vow.join(clusterID(m.Cluster)); err != nil {
-		return err, nil
+		if pr := f.vow.bound(); pr != nil { // to a founding that may have been given up
+			wait, fatal = f.awaitFounder(ctx, p, pr)
+		}
+		return errors.Join(err, wait), fatal
 	}
 	f.log.Info("the cluster is found", slog.String("cluster", m.Cluster.String()), slog.String("by", m.Name))
 	return nil, f.reopen(ctx, p)

@@ -19,7 +19,7 @@ func (s *Server) Init(ctx context.Context) error {
 }
 
 func (n *node) init(ctx context.Context) error {
-	if n.hasJoined() {
+	if n.hasJoined() || !n.config.joins() {
 		return errHasCluster
 	}
 	w := wish{done: make(chan error, 1)}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/lockd/lockd/raft"
 	"github.com/lockd/lockd/raft/tcp"
 )
 
@@ -49,6 +50,9 @@ func (v *vow) promise(from tcp.Asker, p *promise) error {
 	if from.ID != p.Founder {
 		return fmt.Errorf("%v asks for a promise to %v", from.ID, p.Founder)
 	}
+	if err := p.check(); err != nil {
+		return err
+	}
 	return v.do(func() error {
 		switch {
 		case v.id.Founded || !v.id.Joins || !v.id.ClusterID.IsZero():
@@ -89,13 +93,16 @@ func (v *vow) settle() error {
 }
 
 // stands reports whether the founding of a cluster by this node goes on or has come to its end.
-func (v *vow) stands(c clusterID) (stands bool) {
-	_ = v.do(func() error {
+func (v *vow) stands(founder raft.PeerID, c clusterID) (stands bool, err error) {
+	err = v.do(func() error {
+		if founder != v.id.peer() {
+			return fmt.Errorf("this is %v, and only %v knows what became of its founding", v.id.peer(), founder)
+		}
 		own := v.id.Promise != nil && v.id.Promise.Founder == v.id.peer() && v.id.Promise.Cluster == c
 		stands = own || v.id.ClusterID == c
 		return nil
 	})
-	return stands
+	return stands, err
 }
 
 // join makes the node one of a cluster that exists, unless it has promised another one.
