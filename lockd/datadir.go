@@ -153,7 +153,12 @@ func (d *dataDir) replace(name string, b []byte) error {
 
 func (d *dataDir) statePath() string { return filepath.Join(d.path, stateDirName) }
 
-func (d *dataDir) openStore(log *slog.Logger) (checkpoint.Store, error) {
+func (d *dataDir) openStore(id identity, log *slog.Logger) (checkpoint.Store, error) {
+	if id.seeks() {
+		if err := os.RemoveAll(d.statePath()); err != nil {
+			return nil, err
+		}
+	}
 	store, err := checkpoint.Open(checkpoint.Options{Dir: d.statePath(), Logger: log})
 	if err != nil {
 		return nil, err

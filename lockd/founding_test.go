@@ -45,7 +45,7 @@ func (b *bare) open(c Config, h home) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.store, err = h.openStore(slog.New(slog.DiscardHandler)); err != nil {
+	if b.store, err = h.openStore(id, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	b.state, err = replica.Open(replica.Options{Store: b.store, FlushEvery: 10 * time.Millisecond})

@@ -21,8 +21,9 @@ type home interface {
 	load() (identity, error)
 	// save makes an identity durable.
 	save(id identity) error
-	// openStore opens the checkpoint, which the caller closes.
-	openStore(log *slog.Logger) (checkpoint.Store, error)
+	// openStore opens the checkpoint, which the caller closes. Of who still looks for a cluster it makes another one: what there may be
+	// is of a founding that did not come to its end.
+	openStore(id identity, log *slog.Logger) (checkpoint.Store, error)
 	// openLog opens the log of a founded identity, and makes another in the place of what there may be for one that is not.
 	openLog(id identity) (raft.Storage, error)
 	close() error
@@ -87,6 +88,9 @@ func (n *nonce) UnmarshalText(text []byte) error {
 	copy(n[:], b)
 	return err
 }
+
+// seeks reports whether the node looks for its cluster, and so has no state.
+func (id identity) seeks() bool { return id.Joins && !id.Founded }
 
 func (id identity) exists() bool { return id.Format != 0 }
 

@@ -44,7 +44,10 @@ func (h *memoryHome) save(id identity) error {
 	return nil
 }
 
-func (h *memoryHome) openStore(*slog.Logger) (checkpoint.Store, error) {
+func (h *memoryHome) openStore(id identity, _ *slog.Logger) (checkpoint.Store, error) {
+	if id.seeks() {
+		h.media = checkpoint.Media{}
+	}
 	return checkpoint.OpenMemory(&h.media), nil
 }
 

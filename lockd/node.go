@@ -90,7 +90,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.id, err = identify(n.home, n.config); err != nil {
 		return err
 	}
-	if n.store, err = n.home.openStore(n.log); err != nil {
+	if n.store, err = n.home.openStore(n.id, n.log); err != nil {
 		return err
 	}
 	n.state, err = replica.Open(replica.Options{

@@ -161,7 +161,7 @@ func restoreDir(c *Config, id identity, stage func(checkpoint.Store) error) (err
 
 // fill makes a home with a state. The identity comes last: without it the home is nobody's.
 func fill(h home, id identity, stage func(checkpoint.Store) error, log *slog.Logger) error {
-	store, err := h.openStore(log)
+	store, err := h.openStore(id, log)
 	if err != nil {
 		return err
 	}
