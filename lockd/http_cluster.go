@@ -15,11 +15,12 @@ import (
 	"github.com/lockd/lockd/membership"
 )
 
-// Paths of the HTTP port that change the cluster; the others change nothing.
+// Paths of the HTTP port about the cluster.
 const (
 	httpInit     = "/cluster/init"
 	httpOrder    = "/cluster/order"
 	httpKeyring  = "/keyring"
+	httpHealth   = "/cluster/health" // changes nothing
 	httpBodyMax  = 16 << 10
 	httpOrderMax = 30 * time.Second
 )
@@ -48,6 +49,7 @@ type OrderDone struct {
 // clusterAdmin is what the HTTP port changes.
 type clusterAdmin struct {
 	Members func() ([]GossipMember, error)
+	Health  func(ctx context.Context) (*ClusterHealth, error)
 	Init    func(ctx context.Context) error
 	Order   func(ctx context.Context, o Order) (string, error)
 	Keys    func(ctx context.Context, o KeyOrder) error
@@ -62,6 +64,16 @@ func (a *clusterAdmin) routes(mux *http.ServeMux) {
 			return
 		}
 		writeJSON(w, members)
+	}))
+	mux.HandleFunc("GET "+httpHealth, bounded(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeoutCause(r.Context(), httpAnswerTimeout, errNoAnswer)
+		defer cancel()
+		h, err := a.Health(ctx)
+		if err != nil {
+			unavailable(w, err)
+			return
+		}
+		writeJSON(w, h)
 	}))
 	handle(mux, httpInit, func(ctx context.Context, _ struct{}) (string, error) { return "the cluster is founded", a.Init(ctx) })
 	handle(mux, httpOrder, a.Order)

@@ -16,6 +16,7 @@ func clusterOf(told *[]string) http.Handler {
 	return adminOf(func(o *adminOptions) {
 		o.Cluster = &clusterAdmin{
 			Members: func() ([]GossipMember, error) { return []GossipMember{{Name: "n1", Status: "alive"}}, nil },
+			Health:  func(context.Context) (*ClusterHealth, error) { return &ClusterHealth{Leader: "n1", Margin: -1}, nil },
 			Init:    func(context.Context) error { return errHasCluster },
 			Order: func(_ context.Context, order Order) (string, error) {
 				*told = append(*told, fmt.Sprint(order))
@@ -72,6 +73,9 @@ func TestHTTPOrders(t *testing.T) {
 		if w := ask(t, clusterOf(&told), "GET", path); w.Code != 405 {
 			t.Errorf("GET %s: %d", path, w.Code)
 		}
+	}
+	if w := ask(t, clusterOf(&told), "GET", "/cluster/health"); w.Code != 200 || !strings.Contains(w.Body.String(), `"margin": -1`) {
+		t.Errorf("GET /cluster/health: %d %s", w.Code, w.Body)
 	}
 	if w := ask(t, clusterOf(&told), "GET", "/gossip"); w.Code != 200 || !strings.Contains(w.Body.String(), `"name": "n1"`) {
 		t.Errorf("GET /gossip: %d %s", w.Code, w.Body)

@@ -65,6 +65,7 @@ type node struct {
 	directory *directory
 	raft      member
 	standing  standing
+	findings  findings
 	disk      disk
 	joined    chan struct{} // closed when all of the above are there
 
@@ -365,7 +366,8 @@ func (n *node) admin() http.Handler {
 	return newAdmin(adminOptions{
 		Metrics: n.config.Metrics, Pprof: n.config.Pprof, Status: n.status, Ready: n.ready, Save: n.save, Logger: n.log,
 		Cluster: &clusterAdmin{
-			Members: func() ([]GossipMember, error) { return n.gossipMembers(), nil }, Init: n.init, Order: n.obey, Keys: n.rotate,
+			Members: func() ([]GossipMember, error) { return n.gossipMembers(), nil }, Health: n.health,
+			Init: n.init, Order: n.obey, Keys: n.rotate,
 		},
 	})
 }

@@ -47,12 +47,15 @@ type question struct {
 	Founder raft.PeerID `json:"founder,omitzero"`
 	// Order asks a leader to change the cluster.
 	Order *Order `json:"order,omitempty"`
+	// Health asks a leader how the nodes are.
+	Health bool `json:"health,omitempty"`
 }
 
 // reply answers a question.
 type reply struct {
-	Stands bool   `json:"stands,omitempty"`
-	Done   string `json:"done,omitempty"` // what an order has done
+	Stands bool           `json:"stands,omitempty"`
+	Done   string         `json:"done,omitempty"` // what an order has done
+	Health *ClusterHealth `json:"health,omitempty"`
 }
 
 // asker asks other nodes; *tcp.Transport is one.
@@ -95,6 +98,11 @@ func (n *node) answer(ctx context.Context, from tcp.Asker, b []byte) ([]byte, er
 			return nil, errors.New("orders come from nodes of the same cluster")
 		}
 		r.Done, err = n.obey(ctx, *q.Order)
+	case q.Health:
+		if n.standing.now().Role != raft.Leader { // it is not passed on: two nodes may take each other for the leader
+			return nil, errors.New("this node does not lead any more")
+		}
+		r.Health, err = n.health(ctx)
 	default:
 		err = errors.New("the question is not understood: another version of lockd has asked it")
 	}

@@ -48,6 +48,16 @@ func (s *Server) Order(ctx context.Context, o Order) (string, error) {
 	return n.obey(ctx, o)
 }
 
+// Health tells how the nodes of the cluster are, as the leader sees them, which is asked. It fails where no leader is known, and in a
+// leader's first half second.
+func (s *Server) Health(ctx context.Context) (*ClusterHealth, error) {
+	n, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	return n.health(ctx)
+}
+
 // GossipMember is a node as this one sees it by gossip.
 type GossipMember struct {
 	Name     string    `json:"name"`

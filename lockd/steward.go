@@ -30,9 +30,14 @@ type steward struct {
 type observation struct{ healthy, silent time.Time }
 
 func newSteward(n *node) *steward {
+	return &steward{n: n, policy: n.config.policy(), seen: map[raft.PeerID]*observation{}}
+}
+
+// policy returns what autopilot may do.
+func (c *Config) policy() membership.Policy {
 	p := membership.DefaultPolicy()
-	p.Size, p.Dead = n.config.DeclaredSize, n.config.ReplaceAfter
-	return &steward{n: n, policy: p, seen: map[raft.PeerID]*observation{}}
+	p.Size, p.Dead = c.DeclaredSize, c.ReplaceAfter
+	return p
 }
 
 // run works until ctx ends.
@@ -74,6 +79,8 @@ func (w *steward) turn(ctx context.Context, now time.Time) error {
 	}
 	members := w.members()
 	servers := w.observe(now, s, members)
+	advice := membership.Advise(w.policy, now.Sub(w.since), servers)
+	w.n.findings.set(s.Term, servers, members, advice)
 	if p, ok := w.applicant(ctx, s, members); ok {
 		next := raft.Config{Voters: s.Config.Voters, Learners: append(slices.Clone(s.Config.Learners), p)}
 		_, err := w.n.raft.Reconfigure(ctx, s.Config.Index, next)
@@ -82,7 +89,7 @@ func (w *steward) turn(ctx context.Context, now time.Time) error {
 		}
 		return err
 	}
-	return w.follow(ctx, s, membership.Advise(w.policy, now.Sub(w.since), servers))
+	return w.follow(ctx, s, advice)
 }
 
 func (w *steward) members() []membership.Member {

@@ -58,7 +58,7 @@ func (p *program) clusterCommand() *cli.Command {
 			order("promote", "make a learner a voter", "Examples:\nlockd cluster promote n4", lockd.OrderPromote, false),
 			order("demote", "make a voter a learner", "A node that was not started with --non-voter is made a voter again.\n\nExamples:\nlockd cluster demote n4", lockd.OrderDemote, true),
 			order("transfer", "hand leadership to a voter", "Without NODE: to the one that has the most of the log.\n\nExamples:\nlockd cluster transfer n2", lockd.OrderTransfer, false),
-			recoverCommand(p),
+			healthCommand(p), recoverCommand(p),
 		},
 	}
 }
