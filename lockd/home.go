@@ -90,7 +90,7 @@ func (n *nonce) UnmarshalText(text []byte) error {
 }
 
 // seeks reports whether the node looks for its cluster, and so has no state.
-func (id identity) seeks() bool { return id.Joins && !id.Founded }
+func (id identity) seeks() bool { return id.Joins && !id.Founded && id.Restored == nil }
 
 func (id identity) exists() bool { return id.Format != 0 }
 

@@ -30,7 +30,7 @@ func openSurvivor(h home, id identity, log *slog.Logger) (_ *survivor, err error
 			err = fmt.Errorf("%w. A damaged node does not recover a cluster: take another survivor, or restore a saved snapshot", errors.Join(err, s.close()))
 		}
 	}()
-	if s.store, err = h.openStore(log); err != nil {
+	if s.store, err = h.openStore(identity{}, log); err != nil {
 		return nil, err
 	}
 	if err := s.store.Load(func(checkpoint.Record) error { return nil }); err != nil {
@@ -97,7 +97,7 @@ func (s *survivor) copyTo(ctx context.Context, h home, log *slog.Logger) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	store, err := h.openStore(log)
+	store, err := h.openStore(identity{}, log)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ const applyBytes = 1 << 20
 
 // apply adds the rest of the survivor's log to the new state: not to the old one, which may not have what nobody has decided.
 func (r *recovery) apply(ctx context.Context, from *survivor, fresh home) (err error) {
-	store, err := fresh.openStore(r.o.Logger)
+	store, err := fresh.openStore(identity{}, r.o.Logger)
 	if err != nil {
 		return err
 	}
