@@ -233,11 +233,29 @@ func (a *arena) hang(f fault) (func() int64, error) {
 	a.take(one)
 	a.disks[one].Freeze(a.t)
 	return func() int64 {
-		waits := a.cluster.Running(one) && strings.Contains(states(a.cluster.PID(one)), "D")
+		waits := a.hangs(one)
 		a.disks[one].Thaw(a.t)
 		a.give(one)
 		return count(waits)
 	}, nil
+}
+
+// hungMost is how much longer a disk hangs for a node that is cut off and has had nothing to write.
+const hungMost = 10 * time.Second
+
+// hangs waits until a node waits for its disk, and reports whether it does.
+func (a *arena) hangs(one int) bool {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for begun := time.Now(); a.cluster.Running(one); <-look.C {
+		if strings.Contains(states(a.cluster.PID(one)), "D") {
+			return true
+		}
+		if time.Since(begun) > hungMost {
+			return false
+		}
+	}
+	return false
 }
 
 // fill takes all room from a node's disk, or nearly all.
