@@ -148,7 +148,7 @@ endurance: ## kill all nodes under load, and take their power: KILLS=20 CUTS=10;
 nemesis: ## five nodes and their clients under every fault, on hosts of their own: TIME=30m SEED=1 RACE=-race; needs root
 	[ "$$(id -u)" = 0 ] || { echo "make nemesis makes network namespaces and mounts file systems: run it as root"; exit 1; }
 	@$(call must-match,^TestNemesis,./internal/nemesis/)
-	overlay=$$($(GO) run ./internal/clockskew/cmd bin/clockskew); \
+	overlay=$$($(GO) run ./internal/clockskew/cmd bin/_clockskew); \
 	LOCKD_ROOT=1 LOCKD_NEMESIS=$(or $(TIME),30m) $(if $(SEED),LOCKD_SEED=$(SEED)) $(GO) test $(RACE) -count=1 -v \
 		-overlay="$$overlay" -tags=clockskew -run '^TestNemesis' -timeout=24h ./internal/nemesis/
 
