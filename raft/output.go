@@ -142,7 +142,7 @@ type PeerStatus struct {
 func (c *Core) Status() Status {
 	s := Status{
 		Now: c.now,
-		ID: c.opt.ID, Term: c.hard.Term, Base: c.log.base, Last: c.log.lastPosition(), Stable: c.log.stable(),
+		ID:  c.opt.ID, Term: c.hard.Term, Base: c.log.base, Last: c.log.lastPosition(), Stable: c.log.stable(),
 		Commit: c.commit, Config: c.config(), Stateless: c.stateless,
 	}
 	s.Role, s.Leader = c.standing()

@@ -15,9 +15,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/lockd/lockd/internal/reliability"
-
 	"github.com/lockd/lockd/bench/chart"
+	"github.com/lockd/lockd/internal/reliability"
 )
 
 // print writes what a run has found, in Markdown.
