@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/lockd/lockd/membership"
@@ -115,8 +116,13 @@ func handle[T any](mux *http.ServeMux, path string, do func(ctx context.Context,
 	}))
 }
 
-// fromHere reports whether a request came over a loopback address, to a loopback name.
+// fromHere reports whether a request came over a loopback address, to a loopback name, and was not passed on by a proxy that says so.
 func fromHere(r *http.Request) bool {
+	for _, passedOn := range []string{"Forwarded", "X-Forwarded-For", "Via"} {
+		if r.Header.Get(passedOn) != "" {
+			return false
+		}
+	}
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !remote.Addr().Unmap().IsLoopback() {
 		return false
@@ -125,6 +131,7 @@ func fromHere(r *http.Request) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
+	host = strings.Trim(host, "[]")
 	at, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && at.IsLoopback()
 }

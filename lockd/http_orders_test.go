@@ -47,6 +47,7 @@ func TestHTTPOrders(t *testing.T) {
 	}{
 		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "127.0.0.1:9", "127.0.0.1:7403", 200, "n3 is removed", "{remove n3 false}"},
 		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "[::1]:9", "localhost:7403", 200, "n3 is removed", "{remove n3 false}"},
+		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "[::1]:9", "[::1]", 200, "n3 is removed", "{remove n3 false}"},
 		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "10.0.0.7:9", "127.0.0.1:7403", 403, "own machine only", ""},
 		{"/cluster/order", `{"kind":"remove","node":"n3"}`, kind, "127.0.0.1:9", "evil.example", 403, "own machine only", ""},
 		{"/cluster/order", `{"kind":"remove","node":"n3"}`, "text/plain", "127.0.0.1:9", "localhost", 415, "application/json", ""},
@@ -69,6 +70,14 @@ func TestHTTPOrders(t *testing.T) {
 		}
 	}
 	var told []string
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/cluster/order", strings.NewReader(`{"kind":"remove","node":"n3"}`))
+	r.RemoteAddr, r.Host = "127.0.0.1:9", "localhost"
+	r.Header.Set("Content-Type", kind)
+	r.Header.Set("X-Forwarded-For", "10.0.0.7")
+	w := httptest.NewRecorder()
+	if clusterOf(&told).ServeHTTP(w, r); w.Code != 403 || len(told) > 0 {
+		t.Errorf("passed on by a proxy: %d %q", w.Code, w.Body)
+	}
 	for _, path := range []string{"/cluster/order", "/cluster/init", "/keyring"} {
 		if w := ask(t, clusterOf(&told), "GET", path); w.Code != 405 {
 			t.Errorf("GET %s: %d", path, w.Code)

@@ -94,10 +94,16 @@ func (n *node) answer(ctx context.Context, from tcp.Asker, b []byte) ([]byte, er
 	case !q.Stands.IsZero():
 		r.Stands, err = n.vow.stands(q.Founder, q.Stands)
 	case q.Order != nil:
-		if n.hasJoined() && from.Cluster != n.id.cluster() {
+		if !n.hasJoined() {
+			return nil, errJoining
+		}
+		if from.Cluster != n.id.cluster() {
 			return nil, errors.New("orders come from nodes of the same cluster")
 		}
-		r.Done, err = n.obey(ctx, *q.Order)
+		if n.standing.now().Role != raft.Leader { // nor is this
+			return nil, errors.New("this node does not lead any more; the same order again is safe")
+		}
+		r.Done, err = n.lead(ctx, *q.Order)
 	case q.Health:
 		if n.standing.now().Role != raft.Leader { // it is not passed on: two nodes may take each other for the leader
 			return nil, errors.New("this node does not lead any more")

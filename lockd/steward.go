@@ -24,6 +24,7 @@ type steward struct {
 	since  time.Time                    // since when this node leads
 	seen   map[raft.PeerID]*observation // of the servers in the configuration
 	said   string                       // the last advice that was told
+	turns  int                          // counts those who were asked whether they are who they say
 }
 
 // observation is since when a server has been well, or silent.
@@ -100,21 +101,25 @@ func (w *steward) members() []membership.Member {
 }
 
 // applicant returns a node that asks to be let in, if there is one that proves at its Raft port that it is what gossip says.
+// It asks one in each turn, for a second, so that those who only pretend hold up nobody.
 func (w *steward) applicant(ctx context.Context, s raft.Status, members []membership.Member) (raft.Peer, bool) {
-	for _, m := range members {
-		id := peerOf(m.Peer)
-		if m.Status != membership.Alive || !m.Joining || m.Cluster != membership.ClusterID(w.n.id.cluster()) || s.Config.Contains(id) ||
-			len(s.Config.Peers()) >= raft.MaxPeers {
-			continue
-		}
-		by, err := w.n.transport.Probe(ctx, m.Raft)
-		if err != nil || by.ID != id || by.Cluster != w.n.id.cluster() {
-			w.n.log.Debug("a node that asks to be let in does not answer as itself", slog.String("node", m.Name), slog.Any("error", err))
-			continue
-		}
-		return raft.Peer{ID: id, Address: m.Raft}, true
+	asking := slices.DeleteFunc(slices.Clone(members), func(m membership.Member) bool {
+		return m.Status != membership.Alive || !m.Joining || m.Cluster != membership.ClusterID(w.n.id.cluster()) || s.Config.Contains(peerOf(m.Peer))
+	})
+	if len(asking) == 0 || len(s.Config.Peers()) >= raft.MaxPeers {
+		return raft.Peer{}, false
 	}
-	return raft.Peer{}, false
+	m := asking[w.turns%len(asking)]
+	w.turns++
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	id := peerOf(m.Peer)
+	by, err := w.n.transport.Probe(ctx, m.Raft)
+	if err != nil || by.ID != id || by.Cluster != w.n.id.cluster() {
+		w.n.log.Debug("a node that asks to be let in does not answer as itself", slog.String("node", m.Name), slog.Any("error", err))
+		return raft.Peer{}, false
+	}
+	return raft.Peer{ID: id, Address: m.Raft}, true
 }
 
 // silence returns how long a leader has not heard of a peer.
