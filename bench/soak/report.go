@@ -15,8 +15,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/lockd/lockd/bench/chart"
 	"github.com/lockd/lockd/internal/reliability"
+
+	"github.com/lockd/lockd/bench/chart"
 )
 
 // print writes what a run has found, in Markdown.
