@@ -16,12 +16,12 @@ var changes = []change{
 	{
 		"time_nofake.go",
 		"func nanotime() int64 {\n\treturn nanotime1()\n}\n",
-		"func nanotime() int64 {\n\treturn lockdMono(nanotime1())\n}\n",
+		"func nanotime() int64 {\n\treturn lockdMono()\n}\n",
 	},
 	{
 		"timeasm.go",
 		"//go:linkname time_now time.now\nfunc time_now() (sec int64, nsec int32, mono int64)\n",
-		"//go:linkname time_now time.now\n//go:nosplit\nfunc time_now() (sec int64, nsec int32, mono int64) { return lockdNow(lockdMachineNow()) }\n\n" +
+		"//go:linkname time_now time.now\n//go:nosplit\nfunc time_now() (sec int64, nsec int32, mono int64) { return lockdNow() }\n\n" +
 			"func lockdMachineNow() (sec int64, nsec int32, mono int64)\n",
 	},
 	{"time_linux_amd64.s", "TEXT time·now<ABIInternal>(SB),NOSPLIT,$16-24\n", "TEXT ·lockdMachineNow<ABIInternal>(SB),NOSPLIT,$16-24\n"},
@@ -53,17 +53,30 @@ func (s *lockdState) gained(mono int64) int64 {
 }
 
 //go:nosplit
-func lockdMono(mono int64) int64 {
-	s := (*lockdState)(atomic.Loadp(unsafe.Pointer(&lockdClock)))
-	if s == nil {
-		return mono
+func lockdMono() int64 {
+	for {
+		s := (*lockdState)(atomic.Loadp(unsafe.Pointer(&lockdClock)))
+		mono := nanotime1()
+		if s != (*lockdState)(atomic.Loadp(unsafe.Pointer(&lockdClock))) {
+			continue // the thread may have stood still between the two: that time belongs to the state before
+		}
+		if s == nil {
+			return mono
+		}
+		return mono + s.offset + s.gained(mono)
 	}
-	return mono + s.offset + s.gained(mono)
 }
 
 //go:nosplit
-func lockdNow(sec int64, nsec int32, mono int64) (int64, int32, int64) {
-	s := (*lockdState)(atomic.Loadp(unsafe.Pointer(&lockdClock)))
+func lockdNow() (sec int64, nsec int32, mono int64) {
+	var s *lockdState
+	for {
+		s = (*lockdState)(atomic.Loadp(unsafe.Pointer(&lockdClock)))
+		sec, nsec, mono = lockdMachineNow()
+		if s == (*lockdState)(atomic.Loadp(unsafe.Pointer(&lockdClock))) {
+			break
+		}
+	}
 	if s == nil {
 		return sec, nsec, mono
 	}
