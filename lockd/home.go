@@ -92,13 +92,13 @@ func (n *nonce) UnmarshalText(text []byte) error {
 // seeks reports whether the node looks for its cluster, and so has no state.
 func (id identity) seeks() bool { return id.Joins && !id.Founded && id.Restored == nil }
 
-func (id identity) exists() bool { return id.Format != 0 }
+func (id *identity) exists() bool { return id.Format != 0 }
 
-func (id identity) peer() raft.PeerID { return raft.PeerID{Node: id.ID, Incarnation: id.Incarnation} }
+func (id *identity) peer() raft.PeerID { return raft.PeerID{Node: id.ID, Incarnation: id.Incarnation} }
 
 // cluster returns the id of the cluster: of its name, its list, and the nonce. A node that looks for its cluster has one for itself,
 // so that nobody takes it for a member of another.
-func (id identity) cluster() [16]byte {
+func (id *identity) cluster() [16]byte {
 	if !id.ClusterID.IsZero() {
 		return id.ClusterID
 	}
@@ -106,13 +106,13 @@ func (id identity) cluster() [16]byte {
 }
 
 // first returns the member that founds the cluster.
-func (id identity) first() Member { return id.Members[0] }
+func (id *identity) first() Member { return id.Members[0] }
 
 // alone reports whether the cluster begins with this node only: it has no other one, or was recovered.
-func (id identity) alone() bool { return len(id.Members) < 2 && (!id.Joins || id.Restored != nil) }
+func (id *identity) alone() bool { return len(id.Members) < 2 && (!id.Joins || id.Restored != nil) }
 
 // founds reports whether this node is the one to found its cluster.
-func (id identity) founds() bool {
+func (id *identity) founds() bool {
 	return id.alone() || len(id.Members) > 0 && id.first().Name == id.Name || id.Promise != nil && id.Promise.Founder == id.peer()
 }
 

@@ -38,8 +38,14 @@ func (v *vow) change(f func(*identity)) error {
 	if err := v.home.save(next); err != nil {
 		return err
 	}
-	// Field by field: the search reads the others without the turn.
-	v.id.Promise, v.id.ClusterID, v.id.Founded, v.id.Restored = next.Promise, next.ClusterID, next.Founded, next.Restored
+	// Only what has changed: the search reads the other fields without the turn.
+	v.id.Promise = next.Promise
+	if next.ClusterID != v.id.ClusterID {
+		v.id.ClusterID = next.ClusterID
+	}
+	if next.Founded != v.id.Founded {
+		v.id.Founded, v.id.Restored = next.Founded, next.Restored
+	}
 	return nil
 }
 
