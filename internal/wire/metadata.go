@@ -2,7 +2,7 @@ package wire
 
 import (
 	"errors"
-	"unsafe"
+	"reflect"
 )
 
 // MetadataMax is how many bytes metadata may have.
@@ -21,12 +21,11 @@ var metadataShape = shapeFor[Metadata]()
 
 // Encode returns the bytes of the metadata, or an error that names the field that is too long.
 func (m *Metadata) Encode() ([]byte, error) {
-	var w pen
-	metadataShape.put(&w, unsafe.Pointer(m))
-	if w.wrong {
-		return nil, metadataShape.verify(w.b, "Metadata")
+	b := metadataShape.put(nil, reflect.ValueOf(m).Elem())
+	if err := metadataShape.verify(b, "Metadata"); err != nil {
+		return nil, err
 	}
-	return w.b, nil
+	return b, nil
 }
 
 // DecodeMetadata reads metadata. An error means that somebody used another form, which is allowed.
@@ -37,6 +36,6 @@ func DecodeMetadata(b []byte) (m Metadata, err error) {
 	if err := metadataShape.verify(b, "Metadata"); err != nil {
 		return m, err
 	}
-	metadataShape.get(&cursor{body: b}, unsafe.Pointer(&m))
+	metadataShape.get(&cursor{rest: b, size: len(b)}, reflect.ValueOf(&m).Elem())
 	return m, nil
 }
