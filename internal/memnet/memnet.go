@@ -104,25 +104,37 @@ type Host struct {
 // Listen listens at host:port, where the host is empty, an address of all or of the loopback, or the name of this one. Port 0 draws
 // one.
 func (h *Host) Listen(address string) (net.Listener, error) {
-	at, err := h.resolve(address)
-	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: "mem", Addr: Addr(address), Err: err}
-	}
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if host, port, _ := net.SplitHostPort(at); port == "0" {
-		at = n.draw(host)
-	}
-	if host, _, _ := net.SplitHostPort(at); host != h.name {
-		return nil, &net.OpError{Op: "listen", Net: "mem", Addr: Addr(at), Err: syscall.EADDRNOTAVAIL}
-	}
-	if n.listeners[at] != nil {
-		return nil, &net.OpError{Op: "listen", Net: "mem", Addr: Addr(at), Err: syscall.EADDRINUSE}
+	at, err := h.bind(address, func(at string) bool { return n.listeners[at] != nil })
+	if err != nil {
+		return nil, err
 	}
 	l := &listener{net: n, at: Addr(at), calls: make(chan *conn, backlog), closed: make(chan struct{})}
 	n.listeners[at] = l
 	return l, nil
+}
+
+// bind returns the address at which a host listens, if it is its own and nobody uses it; mu of the network is held.
+func (h *Host) bind(address string, used func(at string) bool) (string, error) {
+	at, err := h.resolve(address)
+	if err != nil {
+		return "", &net.OpError{Op: "listen", Net: "mem", Addr: Addr(address), Err: err}
+	}
+	host, port, _ := net.SplitHostPort(at)
+	if port == "0" {
+		at = h.net.draw(host)
+	}
+	switch {
+	case host != h.name:
+		err = syscall.EADDRNOTAVAIL
+	case used(at):
+		err = syscall.EADDRINUSE
+	default:
+		return at, nil
+	}
+	return "", &net.OpError{Op: "listen", Net: "mem", Addr: Addr(at), Err: err}
 }
 
 // resolve writes an address with the name of its host.

@@ -4,7 +4,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -31,24 +30,14 @@ type packetConn struct {
 // ListenPacket opens a socket for datagrams at host:port, as Listen does for connections; the two do not share their ports. A datagram
 // into a cut, to nobody, or to one that does not read is lost, and nobody is told.
 func (h *Host) ListenPacket(address string) (net.PacketConn, error) {
-	at, err := h.resolve(address)
-	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: "mem", Addr: Addr(address), Err: err}
-	}
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if host, port, _ := net.SplitHostPort(at); port == "0" {
-		at = n.draw(host)
+	at, err := h.bind(address, func(at string) bool { return n.sockets[at] != nil })
+	if err != nil {
+		return nil, err
 	}
-	host, _, _ := net.SplitHostPort(at)
-	if host != h.name {
-		return nil, &net.OpError{Op: "listen", Net: "mem", Addr: Addr(at), Err: syscall.EADDRNOTAVAIL}
-	}
-	if n.sockets[at] != nil {
-		return nil, &net.OpError{Op: "listen", Net: "mem", Addr: Addr(at), Err: syscall.EADDRINUSE}
-	}
-	c := &packetConn{net: n, host: host, at: Addr(at), queue: make(chan datagram, packetBacklog), closed: make(chan struct{})}
+	c := &packetConn{net: n, host: h.name, at: Addr(at), queue: make(chan datagram, packetBacklog), closed: make(chan struct{})}
 	c.reading.set(time.Time{})
 	n.sockets[at] = c
 	return c, nil
