@@ -30,9 +30,8 @@ type Options struct {
 	// Keyring encrypts and authenticates all gossip. Nil: everything is in the clear, and whoever reaches the port takes part.
 	Keyring *Keyring
 	Profile Profile
-	// Seeds are tried as long as they are no members. Known returns further addresses of gossip ports; it must not block.
+	// Seeds are tried as long as they are no members.
 	Seeds    []Seed
-	Known    func() []netip.AddrPort
 	Resolver Resolver // nil: net.DefaultResolver
 
 	Logger *slog.Logger

@@ -23,7 +23,7 @@ const (
 	rejoinMost = 8
 )
 
-// rejoin asks seeds, known addresses and lost members to be members, until ctx ends.
+// rejoin asks seeds and lost members to be members, until ctx ends.
 func (g *Gossip) rejoin(ctx context.Context, list *memberlist.Memberlist) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -75,9 +75,6 @@ func (g *Gossip) missing(ctx context.Context) []netip.AddrPort {
 			g.refuse(s.String(), "", err)
 		}
 		want = append(want, at...)
-	}
-	if g.o.Known != nil {
-		want = append(want, g.o.Known()...)
 	}
 	here := map[netip.AddrPort]bool{g.address: true}
 	for _, m := range g.Members() {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,7 +71,7 @@ func startCluster(ctx context.Context, s system, program, parent string, size in
 	if err := rig.RefuseMemory(dir); err != nil {
 		return nil, err
 	}
-	addresses, err := freeAddresses(ctx, 3*size)
+	addresses, err := rig.FreeAddresses(ctx, 3*size)
 	if err != nil {
 		return nil, err
 	}
@@ -195,24 +193,4 @@ func (c *cluster) close() error {
 	errs = append(errs, os.RemoveAll(c.dir))
 	syscall.Sync() // what one system has left to write must not slow the next
 	return errors.Join(errs...)
-}
-
-// freeAddresses finds ports that nobody listens on, below those that the kernel gives to outgoing connections: a node
-// that is started again must find its own port free.
-func freeAddresses(ctx context.Context, n int) ([]string, error) {
-	const low, high, tries = 20000, 32000, 1000
-	var found []string
-	var config net.ListenConfig
-	for range tries {
-		address := fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low))
-		l, err := config.Listen(ctx, "tcp", address)
-		if err != nil {
-			continue
-		}
-		defer func() { _ = l.Close() }() // held until all are found, so that none is found twice
-		if found = append(found, address); len(found) == n {
-			return found, nil
-		}
-	}
-	return nil, fmt.Errorf("found %d free ports of %d between %d and %d", len(found), n, low, high)
 }

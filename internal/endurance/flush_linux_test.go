@@ -118,6 +118,14 @@ func TestDiskDeviceForgetsItsError(t *testing.T) {
 	<-l.next() // the others go on
 	under.Free(t)
 	disk.Restart(t) // what the kernel has in memory and the device has not is gone
+	comesBack(t, cluster, l, reader, stop)
+	agree()
+	recordDisk(t, 1, l.grants, map[string]int64{"sync fails once": 1})
+}
+
+// comesBack starts the first node again, and requires that it catches up and that nothing is lost.
+func comesBack(t *testing.T, cluster *testcluster.Processes, l *ledger, reader *client.Client, stop func()) {
+	t.Helper()
 	cluster.Run(0)
 	cluster.WaitReady()
 	<-l.next()
@@ -126,8 +134,6 @@ func TestDiskDeviceForgetsItsError(t *testing.T) {
 		t.Errorf("the node has ended:\n%s", cluster.Log(0))
 	}
 	l.check(t.Context(), t, reader)
-	agree()
-	recordDisk(t, 1, l.grants, map[string]int64{"sync fails once": 1})
 }
 
 // TestDiskErrorStays lets all that a node asks of its disk fail from one moment on: it ends by itself, and the others go on.
@@ -144,14 +150,7 @@ func TestDiskErrorStays(t *testing.T) {
 	ended(t, cluster, 0)
 	<-l.next()
 	disk.Restart(t)
-	cluster.Run(0)
-	cluster.WaitReady()
-	<-l.next()
-	stop()
-	if !caughtUp(t, cluster, 0) {
-		t.Errorf("the node has ended:\n%s", cluster.Log(0))
-	}
-	l.check(t.Context(), t, reader)
+	comesBack(t, cluster, l, reader, stop)
 	agree()
 	recordDisk(t, 1, l.grants, map[string]int64{"failed sync": 1})
 }

@@ -99,7 +99,8 @@ func startRun(t *testing.T, clients int, pass func(time.Duration)) *clusterRun {
 	ctx, stop := context.WithCancel(t.Context())
 	c.stop = stop
 	for i := range clients {
-		c.workers.Go(func() { c.work(ctx, i, c.recorder(fmt.Sprint("client", i), clock)) })
+		r := c.recorder(fmt.Sprint("client", i), clock)
+		c.workers.Go(func() { c.work(ctx, i, r) })
 	}
 	return c
 }
