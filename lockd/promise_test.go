@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lockd/lockd/lockd"
@@ -87,5 +88,25 @@ func TestFounderMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.await("n1 n2 n3", w.nodes...)
+	})
+}
+
+// Who has just been started knows nobody yet. An operator who is quicker than gossip must not found a second cluster beside the first.
+func TestInitWaitsForTheSeedsToBeAsked(t *testing.T) {
+	inWild(t, func(t *testing.T, w *wild) {
+		w.run(w.add())
+		time.Sleep(5 * time.Second)
+		if err := w.nodes[0].server.Init(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.await("n1", w.nodes...)
+		w.net.Delay(wildHost(0), wildHost(1), 100*time.Millisecond)
+		late := w.add()
+		w.run(late)
+		synctest.Wait() // it runs, and the first question to a seed is under way
+		if err := late.server.Init(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to a cluster already") {
+			t.Errorf("a second cluster: %v", err)
+		}
+		w.await("n1 n2", w.nodes...)
 	})
 }

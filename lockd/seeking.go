@@ -35,6 +35,7 @@ func (f *founding) seek(ctx context.Context, p *port) (voters []raft.Peer, err e
 
 // look is one turn of seek.
 func (f *founding) look(ctx context.Context, p *port, voters *[]raft.Peer) (wait, fatal error) {
+	asked := f.gossip.Asked() // before what is known is looked at
 	known := f.gossip.Members()
 	members := slices.DeleteFunc(slices.Clone(known), func(m membership.Member) bool { return m.Status != membership.Alive || m.Raft == "" })
 	clusters, of := clustersOf(members)
@@ -57,6 +58,9 @@ func (f *founding) look(ctx context.Context, p *port, voters *[]raft.Peer) (wait
 	}
 	self := raft.Peer{ID: f.id.peer(), Address: p.advertise}
 	joining := slices.DeleteFunc(slices.Clone(members), func(m membership.Member) bool { return !m.Joining })
+	if f.wish != nil && !asked { // an operator may be quicker than gossip
+		return errors.New("the nodes to join have not all been asked yet"), nil
+	}
 	if f.wish != nil {
 		wait, fatal = f.propose(ctx, p, []raft.Peer{self}, witnesses(joining, self), voters)
 		if err := errors.Join(fatal, wait); err != nil {

@@ -99,6 +99,7 @@ type Gossip struct {
 	self     Meta
 	lines    []line // of memberlist's log
 	unsaid   int    // lines that were too many
+	asked    bool   // see Asked
 	members  map[string]Member
 	changed  bool
 	doubts   []Member

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -27,13 +28,19 @@ const (
 func (g *Gossip) rejoin(ctx context.Context, list *memberlist.Memberlist) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	<-timer.C
+	g.seek(ctx, list, math.MaxInt)
+	g.mu.Lock()
+	g.asked = ctx.Err() == nil
+	g.mu.Unlock()
+	timer.Reset(rejoinAlone)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		g.seek(ctx, list)
+		g.seek(ctx, list, rejoinMost)
 		every := rejoinEvery
 		if g.aliveOthers() == 0 {
 			every = rejoinAlone
@@ -52,11 +59,19 @@ func (g *Gossip) aliveOthers() int {
 	return n
 }
 
+// Asked reports whether every seed has been asked since Run began, and has answered or not: before that, a node that knows nobody
+// may be one of many.
+func (g *Gossip) Asked() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.asked
+}
+
 // seek tries some of who is missing.
-func (g *Gossip) seek(ctx context.Context, list *memberlist.Memberlist) {
+func (g *Gossip) seek(ctx context.Context, list *memberlist.Memberlist, most int) {
 	missing := g.missing(ctx)
 	rand.Shuffle(len(missing), func(i, j int) { missing[i], missing[j] = missing[j], missing[i] })
-	for _, a := range missing[:min(len(missing), rejoinMost)] {
+	for _, a := range missing[:min(len(missing), most)] {
 		if ctx.Err() != nil {
 			return
 		}
