@@ -163,6 +163,17 @@ day: ## a day of cluster time with a new leader each minute; nothing may grow: H
 soak: ## real nodes under load, with curves of latency and memory: TIME=30m
 	cd bench && $(GO) run ./soak -time $(or $(TIME),30m) -svg ../docs/soak.svg $(SOAKFLAGS)
 
+.PHONY: rolling
+rolling: ## restart five nodes in turn, and replace all five by new ones, under load; no request may fail: ROUNDS=3
+	@$(call must-match,^TestReplace,./internal/rolling/)
+	LOCKD_ROLLING=$(or $(ROUNDS),3) $(GO) test -count=1 -v -run '^Test(Restart|Replace)' -timeout=2h ./internal/rolling/
+
+.PHONY: mixed
+mixed: ## bring five nodes of an older commit to this one under load, and one back: OLD=COMMIT
+	@[ -n "$(OLD)" ] || { echo "make mixed needs a commit: OLD=COMMIT"; exit 1; }
+	@$(call must-match,^TestMixed,./internal/rolling/)
+	LOCKD_OLD='$(OLD)' $(GO) test -count=1 -v -run '^TestMixed' -timeout=$(TIMEOUT) ./internal/rolling/
+
 .PHONY: havoc
 havoc: ## random faults under whole clusters: RUNS=300 SEED=1
 	LOCKD_RUNS=$(or $(RUNS),300) $(call seeds) $(GO) test -count=1 -v -timeout=2h -run '^Test(Havoc|RollingRestart|RestartStorm|UnreliableNodes)$$' ./internal/acceptance/ ./client/go/
