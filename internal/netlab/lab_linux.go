@@ -20,14 +20,14 @@ const mostHosts = 250
 
 // Lab is a set of hosts and the switch between them. Its methods are safe for concurrent use.
 type Lab struct {
-	t      testing.TB
 	hosts  []*host
 	links  [][]*link // by source and destination; nil on the diagonal
 	closed chan struct{}
 	loops  sync.WaitGroup
 
-	mu   sync.Mutex // guards the field below
+	mu   sync.Mutex // guards the fields below
 	ends []context.CancelFunc
+	errs []error // of the switch
 }
 
 // Need skips a test that has not been asked for by LOCKD_ROOT=1. With CI=true it is always asked for.
@@ -38,24 +38,33 @@ func Need(t testing.TB) {
 	}
 }
 
-// New makes n hosts, 0 to n-1, each of which reaches each other at once. The test fails if it cannot, and removes them when it ends.
-// The seed draws which packets the faults hit.
+// New opens a lab for a test, which fails if it cannot be made or its switch fails; it is closed when the test ends.
 func New(t testing.TB, n int, seed uint64) *Lab {
 	t.Helper()
 	Need(t)
-	if n < 1 || n > mostHosts {
-		t.Fatalf("a lab has 1 to %d hosts, not %d", mostHosts, n)
+	l, err := Open(n, seed)
+	if err != nil {
+		t.Fatal(err)
 	}
-	l := &Lab{t: t, closed: make(chan struct{})}
 	t.Cleanup(func() {
-		if err := l.close(); err != nil {
+		if err := l.Close(); err != nil {
 			t.Errorf("remove the network lab: %v", err)
 		}
 	})
+	return l
+}
+
+// Open makes n hosts, 0 to n-1, each of which reaches each other at once. The seed draws which packets the faults hit. The lab has to be
+// closed.
+func Open(n int, seed uint64) (*Lab, error) {
+	if n < 1 || n > mostHosts {
+		return nil, fmt.Errorf("a network lab has 1 to %d hosts, not %d", mostHosts, n)
+	}
+	l := &Lab{closed: make(chan struct{})}
 	for i := range n {
 		h, err := newHost(netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}))
 		if err != nil {
-			t.Fatalf("make a network lab: %v", err)
+			return nil, errors.Join(fmt.Errorf("make a network lab: %w", err), l.Close())
 		}
 		l.hosts = append(l.hosts, h)
 	}
@@ -68,18 +77,14 @@ func New(t testing.TB, n int, seed uint64) *Lab {
 		}
 	}
 	for from := range n {
-		l.loops.Go(func() {
-			if err := l.read(from); err != nil {
-				t.Errorf("host %d of the network lab: %v", from, err)
-			}
-		})
+		l.loops.Go(func() { l.read(from) })
 		for to := range n {
 			if from != to {
 				l.loops.Go(func() { l.links[from][to].run(l.closed) })
 			}
 		}
 	}
-	return l
+	return l, nil
 }
 
 func (l *Lab) writer(to int) func([]byte) error {
@@ -89,16 +94,19 @@ func (l *Lab) writer(to int) func([]byte) error {
 	}
 }
 
-// read is the switch's port for one host.
-func (l *Lab) read(from int) error {
+// read is the switch's port for one host, until that is closed.
+func (l *Lab) read(from int) {
 	buffer := make([]byte, mtu)
 	for {
 		n, err := l.hosts[from].tun.Read(buffer)
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
 		if err != nil {
-			if errors.Is(err, os.ErrClosed) {
-				return nil
-			}
-			return err
+			l.mu.Lock()
+			l.errs = append(l.errs, fmt.Errorf("host %d: %w", from, err))
+			l.mu.Unlock()
+			return
 		}
 		if to, ok := l.destination(buffer[:n]); ok && to != from {
 			l.links[from][to].pass(buffer[:n], time.Now())
@@ -117,7 +125,8 @@ func (l *Lab) destination(packet []byte) (int, bool) {
 	return int(i), i >= 0 && i < int64(len(l.hosts))
 }
 
-func (l *Lab) close() error {
+// Close ends what runs in the hosts and removes them. It returns what has gone wrong with the switch, too; it is called once.
+func (l *Lab) Close() error {
 	l.mu.Lock()
 	for _, end := range l.ends { // also those that have not entered their host yet
 		end()
@@ -132,7 +141,7 @@ func (l *Lab) close() error {
 		err = errors.Join(err, h.close())
 	}
 	l.loops.Wait()
-	return err
+	return errors.Join(append(l.errs, err)...)
 }
 
 // Addr returns the address of host i.
@@ -142,7 +151,7 @@ func (l *Lab) Addr(i int) netip.Addr { return l.hosts[i].address }
 func (l *Lab) In(i int, f func() error) error { return l.hosts[i].in(f) }
 
 // Command prepares a process in host i, as exec.CommandContext does; its process id is that of the named program. It is killed when
-// the test ends. One that is to end also when the test is killed itself has to look at its stdin.
+// the lab is closed. One that is to end also when this process is killed has to look at its stdin, or to ask for a Pdeathsig.
 func (l *Lab) Command(ctx context.Context, i int, name string, args ...string) *exec.Cmd {
 	ctx, end := context.WithCancel(ctx)
 	l.mu.Lock()
@@ -168,7 +177,7 @@ func (l *Lab) Dial(i int) func(ctx context.Context, address string) (net.Conn, e
 // Listen listens for TCP connections in host i.
 func (l *Lab) Listen(i int, address string) (listener net.Listener, err error) {
 	err = l.In(i, func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(l.t.Context(), "tcp4", address)
+		listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp4", address) //nolint:forbidigo // it ends by its Close
 		return err
 	})
 	return listener, err
