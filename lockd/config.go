@@ -127,7 +127,11 @@ type Config struct {
 	DrainTimeout    time.Duration // longest graceful stop
 	Heartbeat       time.Duration // of the leader
 	ElectionTimeout time.Duration // at least five heartbeats
-	Limits          Limits
+	// NoFailureHints leaves it to ElectionTimeout alone when a leader is gone: lost connections, its silence and the gossip bring no
+	// election forward. Fail-over then takes one to two ElectionTimeouts. It is for hosts that often stop for longer than seven
+	// heartbeats, as overcommitted virtual machines do, where a change of the leader costs more than the wait.
+	NoFailureHints bool
+	Limits         Limits
 
 	// Ready is called once, when the node knows a leader and serves.
 	Ready func(Addresses)

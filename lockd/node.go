@@ -176,7 +176,7 @@ func (n *node) join(ctx context.Context) error {
 	n.raft.Node, err = raft.Start(raft.NodeOptions{
 		Core: raft.Options{
 			ID: self, Seed: uint64(self.Node) ^ self.Incarnation ^ n.boot,
-			Heartbeat: n.config.Heartbeat, ElectionTimeout: n.config.ElectionTimeout,
+			Heartbeat: n.config.Heartbeat, ElectionTimeout: n.config.ElectionTimeout, IgnoreHints: n.config.NoFailureHints,
 		},
 		Storage: n.metrics.storage(in.log), Transport: in.transport, Machine: n.state,
 		Events: raft.Events{Standing: n.stands, Slow: n.slow, Snapshot: n.snapshot},

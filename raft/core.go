@@ -149,10 +149,10 @@ func (c *Core) Compacted(base Position) {
 }
 
 // Suspect takes a hint that the leader's process is gone. It only brings forward the moment at which this node asks
-// the others whether they think so too.
+// the others whether they think so too; with IgnoreHints not even that.
 func (c *Core) Suspect(now time.Duration, peer PeerID) {
 	c.advance(now)
-	if f, ok := c.role.(*follower); ok && f.leader == peer {
+	if f, ok := c.role.(*follower); ok && f.leader == peer && !c.opt.IgnoreHints {
 		f.suspect(c, c.opt.grace())
 	}
 }

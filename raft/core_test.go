@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ type group struct {
 	nodes   []*groupNode
 	net     []raft.Message
 	lost    func(raft.Message) bool // if set, tells which messages do not arrive
+	stopped *groupNode              // for whom no time passes
 	leaders map[raft.Term]raft.PeerID
 	rounds  int // elections begun
 }
@@ -44,6 +46,12 @@ type start struct {
 
 func newGroup(t testing.TB, starts ...start) *group {
 	t.Helper()
+	return newGroupOf(t, raft.Options{}, starts...)
+}
+
+// newGroupOf makes a group whose nodes have these options, but for ID and Seed.
+func newGroupOf(t testing.TB, opt raft.Options, starts ...start) *group {
+	t.Helper()
 	g := &group{t: t, leaders: make(map[raft.Term]raft.PeerID)}
 	base := raft.Mark{Position: raft.Position{Index: 1, Term: 1}, Config: raft.Config{Index: 1, Voters: peersOf(len(starts))}}
 	for i, s := range starts {
@@ -56,7 +64,8 @@ func newGroup(t testing.TB, starts ...start) *group {
 				state.Runs = append(state.Runs, raft.TermRun{First: at.Index, Term: term})
 			}
 		}
-		core, err := raft.NewCore(0, raft.Options{ID: n.id, Seed: uint64(i + 1)}, state, base)
+		opt.ID, opt.Seed = n.id, uint64(i+1)
+		core, err := raft.NewCore(0, opt, state, base)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,12 +146,19 @@ func (g *group) run(d time.Duration, done func() bool) bool {
 		if done() {
 			return true
 		}
-		next := slices.MinFunc(g.nodes, func(a, b *groupNode) int { return int(a.core.Deadline() - b.core.Deadline()) })
+		next := slices.MinFunc(g.nodes, func(a, b *groupNode) int { return int(g.deadline(a) - g.deadline(b)) })
 		g.now = max(g.now, next.core.Deadline())
 		next.core.Wake(g.now)
 		g.do(next)
 	}
 	return false
+}
+
+func (g *group) deadline(n *groupNode) time.Duration {
+	if n == g.stopped {
+		return math.MaxInt64
+	}
+	return n.core.Deadline()
 }
 
 // agreed returns the leader if all nodes follow it, and have committed all it has.

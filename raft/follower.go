@@ -161,12 +161,17 @@ func (f *follower) suspect(c *Core, grace time.Duration) {
 func (f *follower) listen(c *Core) {
 	silent := f.silentAt(c)
 	switch {
-	case f.leader.IsZero() || f.suspected || c.now < silent:
+	case !f.listens(c) || c.now < silent:
 	case c.now > silent+c.opt.Heartbeat:
 		f.listenAt = c.now + c.opt.Heartbeat
 	default:
 		f.suspect(c, c.opt.silenceGrace())
 	}
+}
+
+// listens reports whether silence would be a hint.
+func (f *follower) listens(c *Core) bool {
+	return !f.leader.IsZero() && !f.suspected && !c.opt.IgnoreHints
 }
 
 // silentAt is when silence becomes a hint.
@@ -222,7 +227,7 @@ func (f *follower) deadline(c *Core) time.Duration {
 		return d
 	}
 	d = min(d, f.electAt)
-	if silent := f.silentAt(c); !f.leader.IsZero() && !f.suspected && c.now < silent {
+	if silent := f.silentAt(c); f.listens(c) && c.now < silent {
 		d = min(d, silent)
 	}
 	return d

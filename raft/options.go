@@ -17,6 +17,10 @@ type Options struct {
 	// ElectionTimeout is how long a follower without any hint waits for its leader, and a leader for its quorum; each
 	// wait is drawn between once and twice this. Default 1 s, at least five heartbeats.
 	ElectionTimeout time.Duration
+	// IgnoreHints leaves it to ElectionTimeout alone when a leader is gone: neither Suspect nor silence brings an election
+	// forward. It makes fail-over slower and is for hosts that often stop for longer than silence is taken for (seven
+	// heartbeats), where a change of the leader costs more than the wait.
+	IgnoreHints bool
 	// DiskStall is how long the oldest write may wait for the disk before a leader gives up its leadership. Default
 	// twice ElectionTimeout.
 	DiskStall time.Duration

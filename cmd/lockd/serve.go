@@ -122,7 +122,7 @@ func (l *loaded) config() (lockd.Config, error) {
 		LeaveOnTerminate: l.LeaveOnTerminate, Zone: l.Zone, ListenGossip: l.ListenGossip, AdvertiseGossip: l.AdvertiseGossip,
 		GossipProfile: membership.Profile(l.GossipProfile),
 		Pprof:         l.Pprof, LockClasses: l.LockClasses, MinFree: uint64(l.MinFree), TokenFloor: l.TokenFloor, NoWait: l.NoWait,
-		DrainTimeout: l.DrainTimeout, Heartbeat: l.Heartbeat, ElectionTimeout: l.ElectionTimeout,
+		DrainTimeout: l.DrainTimeout, Heartbeat: l.Heartbeat, ElectionTimeout: l.ElectionTimeout, NoFailureHints: l.NoFailureHints,
 		Limits: lockd.Limits{
 			Connections: l.MaxConnections, InFlight: l.MaxInFlight, QueueBytes: int(l.MaxQueue),
 			HelloTimeout: l.HelloTimeout, WriteTimeout: l.WriteTimeout, BodyTimeout: l.BodyTimeout, IdleTimeout: l.IdleTimeout,

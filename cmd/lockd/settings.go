@@ -44,6 +44,7 @@ type settings struct {
 	DrainTimeout    time.Duration
 	Heartbeat       time.Duration
 	ElectionTimeout time.Duration
+	NoFailureHints  bool
 
 	MaxConnections, MaxInFlight                          int
 	MaxQueue                                             size
@@ -126,6 +127,7 @@ func everySetting() []setting {
 		{"drain-timeout", ofTuning, "longest `TIME` of a graceful stop", false, func(s *settings) any { return &s.DrainTimeout }},
 		{"heartbeat", ofTuning, "`TIME` between the leader's signs of life", false, func(s *settings) any { return &s.Heartbeat }},
 		{"election-timeout", ofTuning, "`TIME` without a leader before an election", false, func(s *settings) any { return &s.ElectionTimeout }},
+		{"no-failure-hints", ofTuning, "only the election timeout tells that a leader is gone: for hosts that often stop for half a second", false, func(s *settings) any { return &s.NoFailureHints }},
 		{"max-connections", ofTuning, "`N` connections at once", false, func(s *settings) any { return &s.MaxConnections }},
 		{"max-in-flight", ofTuning, "`N` unanswered requests of one connection", false, func(s *settings) any { return &s.MaxInFlight }},
 		{"max-queue", ofTuning, "`SIZE` that may wait for one reader", false, func(s *settings) any { return &s.MaxQueue }},
