@@ -53,8 +53,13 @@ const (
 // no entry.
 type Entry struct{ frame []byte }
 
-// ErrBadEntry is wrapped by every error of ParseEntry.
-var ErrBadEntry = errors.New("raft: bad entry")
+var (
+	// ErrBadEntry is wrapped by every error of ParseEntry.
+	ErrBadEntry = errors.New("raft: bad entry")
+	// ErrEntryVersion is wrapped too when the entry is whole, but of a version that this build does not know. The sum stands where it
+	// is in all versions to come.
+	ErrEntryVersion = errors.New("unknown version of an entry")
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -97,7 +102,7 @@ func ParseEntry(b []byte) (e Entry, rest []byte, err error) {
 		return Entry{}, nil, fmt.Errorf("%w: checksum %08x, computed %08x", ErrBadEntry, sum, got)
 	}
 	if v := frame[entryVersionAt]; v != entryVersion {
-		return Entry{}, nil, fmt.Errorf("%w: version %d, this build knows %d", ErrBadEntry, v, entryVersion)
+		return Entry{}, nil, fmt.Errorf("%w: %w: version %d, this build knows %d", ErrBadEntry, ErrEntryVersion, v, entryVersion)
 	}
 	e = Entry{frame}
 	if k := e.Kind(); k < KindNoop || k > KindConfig {

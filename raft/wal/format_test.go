@@ -2,8 +2,10 @@ package wal_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"flag"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"testing"
@@ -70,6 +72,31 @@ func TestUnknownVersionIsRefused(t *testing.T) {
 	}
 	_, _, err := wal.Inspect(r.disk)
 	mustFail(t, "inspect", err, wal.ErrVersion)
+}
+
+// An entry of a later version is no damage either, and retires nobody: the build that wrote it can go on.
+func TestEntryOfALaterVersionIsRefused(t *testing.T) {
+	r := golden(t)
+	r.disk.Kill()
+	known := rafttest.Entries(44, 4, 2, 3)[0].Bytes()
+	later := bytes.Clone(known)
+	later[24]++
+	binary.LittleEndian.PutUint32(later[4:], crc32.Checksum(later[8:], crc32.MakeTable(crc32.Castagnoli)))
+	changed := 0
+	for _, name := range segments(t, r.disk) {
+		b := bytes.Clone(r.disk.Contents(name))
+		changed += bytes.Count(b, known)
+		b = bytes.ReplaceAll(b, known, later)
+		wal.SumRecords(b)
+		put(t, r.disk, name, b, 0)
+	}
+	r.disk.Kill()
+	if changed != 1 {
+		t.Fatalf("the entry is there %d times", changed)
+	}
+	for range 2 {
+		mustFail(t, "open", r.open(), wal.ErrVersion)
+	}
 }
 
 // A configuration of the largest size does not fit into one page of the header.

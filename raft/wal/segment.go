@@ -206,6 +206,9 @@ func (img *image) truncateTo(end mark) error {
 func (img *image) applyEntries(s *segment, r record) error {
 	for rest := r.payload; len(rest) > 0; {
 		e, after, err := raft.ParseEntry(rest)
+		if errors.Is(err, raft.ErrEntryVersion) {
+			return fmt.Errorf("%w: %w", ErrVersion, err) // a later build wrote it: no damage
+		}
 		if err == nil {
 			err = img.append(e)
 		}
