@@ -28,6 +28,8 @@ const MetaKey byte = 'm'
 var (
 	// ErrDamaged is wrapped by a DamagedError.
 	ErrDamaged = errors.New("checkpoint: the state is damaged")
+	// ErrVersion is wrapped by the error of Open for a state that another version of lockd has written. It stays as it is.
+	ErrVersion = errors.New("checkpoint: unknown format version")
 	// ErrTooLarge is wrapped by the error of a Flush that does not fit one transaction. Nothing was written.
 	ErrTooLarge = errors.New("checkpoint: too large")
 	// ErrOrder is wrapped by the error of a call that would take the state back or comes before Load. Nothing was written.

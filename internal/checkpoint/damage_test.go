@@ -214,6 +214,30 @@ func TestBrokenDirectories(t *testing.T) {
 	}
 }
 
+// TestLaterVersionIsRefused opens a state that a later version has written: that is no damage, and it stays where it is.
+func TestLaterVersionIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	d := openDisk(t, dir)
+	mustLoad(t, d)
+	mustFlush(t, d, newModel().step(1))
+	if err := d.LaterHead(); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, d)
+	named := currentDir(t, dir)
+	for range 2 {
+		if _, err := checkpoint.Open(options(dir)); !errors.Is(err, checkpoint.ErrVersion) || !strings.Contains(err.Error(), "version 2") {
+			t.Fatalf("open: %v", err)
+		}
+		if now := currentDir(t, dir); now != named {
+			t.Errorf("%s is in the place of %s", now, named)
+		}
+	}
+	if aside, err := filepath.Glob(filepath.Join(dir, "damaged-*")); err != nil || len(aside) > 0 {
+		t.Errorf("put aside: %v, %v", aside, err)
+	}
+}
+
 func removeAll(t *testing.T, path string) {
 	t.Helper()
 	if err := os.RemoveAll(path); err != nil {

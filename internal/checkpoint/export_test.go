@@ -1,9 +1,23 @@
 package checkpoint
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
+
+// LaterHead gives the store a head of a later version, with more behind what this one knows.
+func (d *Disk) LaterHead() error {
+	return d.used.db.Update(func(txn *badger.Txn) error {
+		b := append(d.head.encode(false), "more"...)
+		b[0] = headVersion + 1
+		binary.LittleEndian.PutUint32(b[len(b)-headSum:], crc32.Checksum(b[:len(b)-headSum], castagnoli))
+		return txn.Set(headKey, b)
+	})
+}
 
 // WithTrace returns options whose store tells of each step on the disk before it takes it.
 func (o Options) WithTrace(trace func(step string)) Options {

@@ -58,6 +58,7 @@ func (h Head) encode(installed bool) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
+// decodeHead reads what encode wrote. Version and sum stand where they are in all versions to come, so another version is no damage.
 func decodeHead(b []byte) (h Head, err error) {
 	if len(b) < headFixed+headSum {
 		return Head{}, fmt.Errorf("%w: %d bytes", errBadHead, len(b))
@@ -66,10 +67,13 @@ func decodeHead(b []byte) (h Head, err error) {
 	if got := crc32.Checksum(body, castagnoli); got != sum {
 		return Head{}, fmt.Errorf("%w: sum %08x, not %08x", errBadHead, got, sum)
 	}
+	if body[0] != headVersion {
+		return Head{}, fmt.Errorf("%w: version %d, this build knows %d: start it with the lockd that wrote it", ErrVersion, body[0], headVersion)
+	}
 	count := binary.LittleEndian.Uint64(body[18:])
 	mark, meta := uint64(binary.LittleEndian.Uint32(body[26:])), uint64(binary.LittleEndian.Uint32(body[30:]))
-	if body[0] != headVersion || body[1]&^flagInstalled != 0 || count > math.MaxInt32 || uint64(len(body)) != headFixed+mark+meta {
-		return Head{}, fmt.Errorf("%w: version %d, flags %d, %d records, lengths %d and %d", errBadHead, body[0], body[1], count, mark, meta)
+	if body[1]&^flagInstalled != 0 || count > math.MaxInt32 || uint64(len(body)) != headFixed+mark+meta {
+		return Head{}, fmt.Errorf("%w: flags %d, %d records, lengths %d and %d", errBadHead, body[1], count, mark, meta)
 	}
 	if h.Mark, err = raft.DecodeMark(body[headFixed : headFixed+mark]); err != nil {
 		return Head{}, fmt.Errorf("%w: %w", errBadHead, err)

@@ -73,7 +73,7 @@ func (d *Disk) find() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err = d.openNamed(name); err == nil || environment(err) {
+	if err = d.openNamed(name); err == nil || environment(err) || errors.Is(err, ErrVersion) {
 		return err
 	}
 	return d.replaceDamaged(name, err)
