@@ -97,11 +97,20 @@ func decodeIdentity(b []byte) (id identity, err error) {
 	if len(b) > identityBytes {
 		return identity{}, fmt.Errorf("%d bytes, more than %d", len(b), identityBytes)
 	}
-	if err := json.Unmarshal(b, &id); err != nil {
+	var of struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &of); err != nil {
 		return identity{}, err
 	}
-	if id.Format != identityFormat {
-		return identity{Format: id.Format}, nil // what else it says, another version knows
+	if of.Format < 1 {
+		return identity{}, errors.New("it names no format")
+	}
+	if of.Format != identityFormat {
+		return identity{Format: of.Format}, nil // what else it says, and how, another version knows
+	}
+	if err := json.Unmarshal(b, &id); err != nil {
+		return identity{}, err
 	}
 	read := json.NewDecoder(bytes.NewReader(b))
 	read.DisallowUnknownFields()

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/lockd/lockd/internal/checkpoint"
+	"github.com/lockd/lockd/lockd/locktable"
 	"github.com/lockd/lockd/raft"
 	"github.com/lockd/lockd/raft/wal"
 )
@@ -35,6 +36,8 @@ func advice(err error, c *Config) string {
 		kept := filepath.Join(c.DataDir, stateDirName, "kept.snapshot")
 		return fmt.Sprintf("The log of this node has lost what it had acknowledged. Keep %s aside, look for the newest state with \"lockd snapshot "+
 			"inspect\" among %s and the snapshots you have saved, and begin anew from it with \"lockd snapshot restore\".", c.DataDir, kept)
+	case errors.Is(err, locktable.ErrCommand), errors.Is(err, wal.ErrVersion), errors.Is(err, checkpoint.ErrVersion):
+		return "A later version of lockd wrote this, which knows more than this one. Nothing is lost: start the node with that version or a newer one."
 	case errors.Is(err, syscall.EIO):
 		return "The disk does not store what is written to it: look at the system's log, and move the node to a disk that works."
 	case errors.Is(err, checkpoint.ErrInUse), errors.Is(err, wal.ErrInUse):

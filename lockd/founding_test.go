@@ -615,6 +615,7 @@ func TestIdentityIsCheckedWhole(t *testing.T) {
 		"cut":            text[:len(text)/2],
 		"empty":          "",
 		"unknown field":  strings.Replace(text, `"name"`, `"surname"`, 1),
+		"no format":      "{}\n",
 		"another name":   strings.Replace(text, `"name": "n1"`, `"name": "n3"`, 1),
 		"a short nonce":  strings.Replace(text, `"nonce": "00`, `"nonce": "`, 1),
 		"an endless one": strings.Repeat("x", identityBytes+1),
