@@ -208,6 +208,15 @@ func TestMemberIsSuspectedAndFails(t *testing.T) {
 			t.Errorf("before it has failed: suspected %v, seen %s", early, n1.view())
 		}
 		want(t, 6*time.Second, "n1 alive, n2 alive, n3 failed", n1, n2)
+		if c := n1.Counts(); c.Suspicions+n2.Counts().Suspicions == 0 || c.Failures != 1 || c.Refutations != 0 {
+			t.Errorf("after a failure n1 counts %+v", c)
+		}
+		b.net.Heal(n3.host, n1.host)
+		b.net.Heal(n3.host, n2.host)
+		want(t, 20*time.Second, "n1 alive, n2 alive, n3 alive", n1, n2, n3)
+		if c := n3.Counts(); c.Refutations == 0 {
+			t.Errorf("n3 came back and counts %+v", c)
+		}
 		for _, m := range []*member{n3, n1, n2} {
 			m.leave()
 		}
@@ -227,7 +236,7 @@ func TestLongPartitionHeals(t *testing.T) {
 		for i := range 5 {
 			all = append(all, b.start(i+1, only))
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(time.Minute) // a rumour may pass somebody by; the exchange of everything every 15 s does not
 		sixth.leave() // nobody has a seed that answers any more
 		const whole = "n1 alive, n2 alive, n3 alive, n4 alive, n5 alive, n6 left"
 		want(t, 10*time.Second, whole, all...)

@@ -171,10 +171,18 @@ func (g *Gossip) note(n *memberlist.Node, s Status) {
 	g.members[n.Name] = m
 	delete(g.refused, m.Address.String())
 	g.forgetGone()
-	if s == Failed && len(g.doubts) < maxWaiting {
-		g.doubts = append(g.doubts, m)
+	if s == Failed {
+		g.counts.Failures++
+		g.doubt(m)
 	}
 	g.announce()
+}
+
+// doubt keeps a suspicion for Run to tell; mu is held.
+func (g *Gossip) doubt(m Member) {
+	if len(g.doubts) < maxWaiting {
+		g.doubts = append(g.doubts, m)
+	}
 }
 
 // announce wakes everybody who waits for a change; mu is held.

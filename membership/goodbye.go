@@ -46,7 +46,13 @@ func decodeGoodbye(b []byte) (name string, ok bool) {
 func (g *Gossip) goodbye(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m, ok := g.members[name]; ok && m.Status == Alive {
+	switch m, ok := g.members[name]; {
+	case !ok || m.Status == Left:
+	case m.Status == Alive:
 		g.leaving[name] = struct{}{}
+	default: // memberlist handles what comes at once in the opposite order: this one has been declared gone before its last word
+		m.Status = Left
+		g.members[name] = m
+		g.announce()
 	}
 }

@@ -107,6 +107,7 @@ type Gossip struct {
 	refused  map[string][]string // what was told, by address
 	leaving  map[string]struct{} // who has said goodbye and is not gone yet
 	news     chan struct{}       // closed when members have changed
+	counts   Counts
 }
 
 // maxWaiting bounds what waits for Run; more of the same is dropped.
@@ -281,6 +282,20 @@ func (g *Gossip) Members() []Member {
 	}
 	slices.SortFunc(list, compareMembers)
 	return list
+}
+
+// Counts are what a node has seen of failures since its start, true ones and false ones.
+type Counts struct {
+	Suspicions  uint64 // members that did not answer a probe
+	Failures    uint64 // members that were taken for dead
+	Refutations uint64 // times that others took this node for dead, or suspected it, and it told them otherwise
+}
+
+// Counts returns what has been seen of failures.
+func (g *Gossip) Counts() Counts {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.counts
 }
 
 // Health returns memberlist's score of this node: 0 if it keeps up with its own probes, up to 7 if it does not. A node that is slow

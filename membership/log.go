@@ -12,11 +12,14 @@ type line struct {
 	text  string
 }
 
-// suspectBegins and suspectEnds surround the name in the line that memberlist writes when all its ways to probe a member have failed.
-// There is no callback for it; a test of two members sees to it that the words stay what they are.
+// suspectBegins and suspectEnds surround the name in the line that memberlist writes when all its ways to probe a member have failed, and
+// refutes begins the lines about others that take this node for dead. There is no callback for either; a test of members that lose
+// each other sees to it that the words stay what they are.
 const (
 	suspectBegins = "Suspect "
 	suspectEnds   = " has failed, no acks received"
+	refutesDoubt  = "Refuting a suspect message"
+	refutesDeath  = "Refuting a dead message"
 )
 
 // logHandler takes memberlist's log. It is called with locks held, so it only keeps the line for Run.
@@ -37,9 +40,13 @@ func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if name, ok := suspected(l.text); ok {
-		if m, known := g.members[name]; known && len(g.doubts) < maxWaiting {
-			g.doubts = append(g.doubts, m)
+		g.counts.Suspicions++
+		if m, known := g.members[name]; known {
+			g.doubt(m)
 		}
+	}
+	if strings.HasPrefix(l.text, refutesDoubt) || strings.HasPrefix(l.text, refutesDeath) {
+		g.counts.Refutations++
 	}
 	if len(g.lines) < maxWaiting {
 		g.lines = append(g.lines, l)
