@@ -17,6 +17,7 @@ import (
 	"github.com/lockd/lockd/internal/replica"
 	"github.com/lockd/lockd/internal/wire"
 	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/membership"
 	"github.com/lockd/lockd/raft"
 )
 
@@ -53,8 +54,9 @@ func everything(t *testing.T, m *metrics) {
 		Status: func(context.Context) (raft.Status, raft.Index, error) {
 			return raft.Status{Peers: []raft.PeerStatus{{ID: raft.PeerID{Node: 2}}}}, 0, nil
 		},
-		Name: func(raft.PeerID) string { return "n2" },
-		Free: func() (uint64, error) { return 0, nil },
+		Name:   func(raft.PeerID) string { return "n2" },
+		Free:   func() (uint64, error) { return 0, nil },
+		Gossip: new(membership.Gossip),
 	})
 	if err != nil {
 		t.Fatal(err)

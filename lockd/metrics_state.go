@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/lockd/lockd/lockd/locktable"
+	"github.com/lockd/lockd/membership"
 	"github.com/lockd/lockd/raft"
 )
 
@@ -22,6 +23,7 @@ type observed struct {
 	Status func(ctx context.Context) (raft.Status, raft.Index, error)
 	Name   func(raft.PeerID) string
 	Free   func() (uint64, error) // bytes of disk; nil: there is none
+	Gossip *membership.Gossip     // nil: there is none
 }
 
 // gauges are the instruments that show a node's state.
@@ -29,16 +31,16 @@ type gauges struct {
 	locks, holds, waiters, sessions, dead     metric.Int64ObservableGauge
 	leads, term, commit, applied, ready, lags metric.Int64ObservableGauge
 	connections, free                         metric.Int64ObservableGauge
+	elections                                 electionCounters
+	gossip                                    gossipInstruments
 }
 
 // observe shows the state of a node until the function that it returns is called.
 func (m *metrics) observe(o observed) (stop func() error, err error) {
 	var g gauges
-	var all []metric.Observable
-	var errs []error
+	k := &observableMaker{meter: m.meter}
 	gauge := func(to *metric.Int64ObservableGauge, name, unit, description string) {
-		made, err := m.meter.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description))
-		*to, all, errs = made, append(all, made), append(errs, err)
+		*to = k.gauge(name, unit, description)
 	}
 	gauge(&g.locks, "lockd.locks", "{lock}", "Locks that are held or waited for. Every node tells the same.")
 	gauge(&g.holds, "lockd.holds", "{hold}", "Holds. Every node tells the same.")
@@ -53,19 +55,26 @@ func (m *metrics) observe(o observed) (stop func() error, err error) {
 	gauge(&g.lags, "lockd.raft.follower.lag", "{entry}", "Entries that the leader has and a follower is not known to have.")
 	gauge(&g.connections, "lockd.connections", "{connection}", "Connections on the client port.")
 	gauge(&g.free, "lockd.disk.free", "By", "Free space where the data directory is.")
-	if err := errors.Join(errs...); err != nil {
+	g.elections.make(k)
+	if o.Gossip != nil {
+		g.gossip.make(k)
+	}
+	if err := errors.Join(k.errs...); err != nil {
 		return nil, fmt.Errorf("lockd: make gauges: %w", err)
 	}
 	registration, err := m.meter.RegisterCallback(func(ctx context.Context, to metric.Observer) error {
 		g.observeTable(to, o)
 		m.observeConnections(to, g.connections)
+		if o.Gossip != nil {
+			g.gossip.observe(to, o.Gossip)
+		}
 		if o.Free != nil {
 			if free, err := o.Free(); err == nil {
 				to.ObserveInt64(g.free, int64(free))
 			}
 		}
 		return g.observeRaft(ctx, to, o)
-	}, all...)
+	}, k.made...)
 	if err != nil {
 		return nil, fmt.Errorf("lockd: register gauges: %w", err)
 	}
@@ -102,6 +111,7 @@ func (g *gauges) observeRaft(ctx context.Context, to metric.Observer, o observed
 	to.ObserveInt64(g.term, int64(status.Term))
 	to.ObserveInt64(g.commit, int64(status.Commit))
 	to.ObserveInt64(g.applied, int64(applied))
+	g.elections.observe(to, status.Elections)
 	for _, p := range status.Peers {
 		if p.ID != status.ID {
 			lag := max(int64(status.Last.Index)-int64(p.Match), 0)

@@ -103,7 +103,7 @@ func (n *node) serve(ctx, life, serve context.Context, serving *parts, stop cont
 
 // observe shows the node's gauges until the function that it returns is called.
 func (n *node) observe() (stop func() error, err error) {
-	o := observed{Table: n.state.View, Status: n.raft.Status, Name: n.nameOf}
+	o := observed{Table: n.state.View, Status: n.raft.Status, Name: n.nameOf, Gossip: n.gossip}
 	if !n.config.Memory {
 		o.Free = n.disk.free
 	}

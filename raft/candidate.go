@@ -7,19 +7,20 @@ import (
 
 // candidate asks for votes; first whether it would get them, then for them.
 type candidate struct {
-	pre      bool
-	transfer bool
-	round    uint64
-	seq      uint64 // the Write that makes the own vote durable
-	granted  []PeerID
-	refused  []PeerID
-	until    time.Duration
+	pre     bool
+	cause   Cause
+	round   uint64
+	seq     uint64 // the Write that makes the own vote durable
+	granted []PeerID
+	refused []PeerID
+	until   time.Duration
 }
 
 // campaign stands for election. A transfer skips the question, as the leader itself has asked for it.
-func (c *Core) campaign(transfer bool) {
+func (c *Core) campaign(cause Cause) {
 	c.rounds++
-	r := &candidate{pre: !transfer, transfer: transfer, round: c.rounds}
+	c.elections.Campaigns[cause]++
+	r := &candidate{pre: cause != CauseTransfer, cause: cause, round: c.rounds}
 	r.until = c.now + c.opt.ElectionTimeout/4 + c.draw(c.opt.ElectionTimeout/4)
 	if r.pre {
 		c.become(r)
@@ -37,7 +38,7 @@ func (r *candidate) poll(c *Core, term Term, send func(Message)) {
 	for _, p := range c.config().Peers() {
 		if p.ID != c.opt.ID && c.config().IsVoter(p.ID) {
 			send(Message{To: p.ID, Term: term, Body: Vote{
-				Pre: r.pre, Round: r.round, Last: c.log.lastPosition(), Transfer: r.transfer,
+				Pre: r.pre, Round: r.round, Last: c.log.lastPosition(), Transfer: r.cause == CauseTransfer,
 			}})
 		}
 	}
@@ -52,15 +53,16 @@ func (r *candidate) count(c *Core) {
 	case c.config().quorum(for_) && r.pre:
 		r.win(c)
 	case c.config().quorum(for_):
+		c.elections.Won[r.cause]++
 		c.become(newLeader(c))
 	case !c.config().quorum(against):
-		c.become(&follower{electAt: max(r.until, c.now) + c.draw(c.opt.ElectionTimeout)})
+		c.become(&follower{cause: r.cause.again(), electAt: max(r.until, c.now) + c.draw(c.opt.ElectionTimeout)})
 	}
 }
 
 func (r *candidate) win(c *Core) {
 	c.rounds++
-	next := &candidate{round: c.rounds, until: r.until}
+	next := &candidate{cause: r.cause, round: c.rounds, until: r.until}
 	c.setHard(HardState{c.hard.Term + 1, c.opt.ID})
 	next.seq = c.nextSeq()
 	c.become(next)
@@ -99,7 +101,7 @@ func (r *candidate) wake(c *Core) {
 		c.become(&follower{electAt: c.now + c.drawTimeout()})
 		return
 	}
-	c.campaign(false)
+	c.campaign(r.cause.again())
 }
 
 func (r *candidate) deadline(*Core) time.Duration { return r.until }

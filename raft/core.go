@@ -30,6 +30,7 @@ type Core struct {
 	configs   []Config
 	stateless bool // the state machine waits for a snapshot
 	hints     hintBudget
+	elections Elections
 	seq       uint64 // of the last Write
 	confirmed uint64 // of the last Write known to be durable
 	rounds    uint64 // numbers elections and reads; rises for the life of the Core
@@ -149,11 +150,11 @@ func (c *Core) Compacted(base Position) {
 }
 
 // Suspect takes a hint that the leader's process is gone. It only brings forward the moment at which this node asks
-// the others whether they think so too; with IgnoreHints not even that.
-func (c *Core) Suspect(now time.Duration, peer PeerID) {
+// the others whether they think so too; with IgnoreHints not even that. The cause is CauseConnection or CauseSuspicion.
+func (c *Core) Suspect(now time.Duration, peer PeerID, cause Cause) {
 	c.advance(now)
 	if f, ok := c.role.(*follower); ok && f.leader == peer && !c.opt.IgnoreHints {
-		f.suspect(c, c.opt.grace())
+		f.suspect(c, cause, c.opt.grace())
 	}
 }
 
@@ -231,9 +232,26 @@ func (c *Core) sticky() bool {
 	case *leader:
 		return true
 	case *follower:
-		return !r.leader.IsZero() && !r.suspected && c.now < r.heard+c.opt.ElectionTimeout
+		return !r.leader.IsZero() && !r.suspects() && c.now < r.heard+c.opt.ElectionTimeout
 	}
 	return false
+}
+
+// noteEarlyVote counts a promise that would not be given without a hint.
+func (c *Core) noteEarlyVote() {
+	switch r := c.role.(type) {
+	case *candidate:
+		if !r.cause.IsHint() {
+			return
+		}
+	case *follower:
+		if !r.suspects() || !r.leader.IsZero() && c.now >= r.heard+c.opt.ElectionTimeout {
+			return
+		}
+	default:
+		return
+	}
+	c.elections.EarlyVotes++
 }
 
 // ballot answers a Vote (Raft, section 5.4.1; PreVote: thesis, section 9.6). A PreVote changes nothing here.
@@ -245,6 +263,7 @@ func (c *Core) ballot(m Message, v Vote) {
 		term := c.hard.Term
 		if reply.Granted {
 			term = m.Term
+			c.noteEarlyVote()
 		}
 		c.send(Message{To: m.From, Term: term, Body: reply})
 		return

@@ -7,13 +7,13 @@ import (
 
 // follower answers a leader, and waits for one.
 type follower struct {
-	leader    PeerID        // zero while unknown
-	heard     time.Duration // the last message of leader
-	electAt   time.Duration
-	suspected bool          // a hint says that leader is gone
-	listenAt  time.Duration // silence before this is not the leader's: this node was late itself
-	deferred  bool          // electAt was put off once because this node itself was late
-	asked     readQuestion
+	leader   PeerID        // zero while unknown
+	heard    time.Duration // the last message of leader
+	electAt  time.Duration
+	cause    Cause         // of the next election; a hint's says that leader is gone
+	listenAt time.Duration // silence before this is not the leader's: this node was late itself
+	deferred bool          // electAt was put off once because this node itself was late
+	asked    readQuestion
 }
 
 // hintBudget bounds the elections that hints bring forward against one leader: a node with bad ears falls back to the
@@ -42,7 +42,7 @@ func (f *follower) step(c *Core, m Message) {
 		c.ballot(m, b)
 	case TimeoutNow:
 		if m.From == f.leader && c.promotable() && !c.diskStalled() {
-			c.campaign(true)
+			c.campaign(CauseTransfer)
 		}
 	case ReadIndexReply:
 		f.asked.answer(c, m.From, f.leader, b)
@@ -60,7 +60,7 @@ func (f *follower) hear(c *Core, from PeerID) bool {
 		c.fail(fmt.Errorf("%w: %v and %v both lead term %d", ErrInconsistent, f.leader, from, c.hard.Term))
 		return false
 	}
-	f.heard, f.suspected, f.deferred = c.now, false, false
+	f.heard, f.cause, f.deferred = c.now, CauseTimeout, false
 	f.electAt = c.now + c.drawTimeout()
 	return true
 }
@@ -147,13 +147,16 @@ func (f *follower) install(c *Core, m Message, i Install) {
 
 // suspect brings the election forward, to a grace from now, in which a live leader's next word comes, and by rank, so
 // that the followers do not all stand at once.
-func (f *follower) suspect(c *Core, grace time.Duration) {
-	if f.suspected || !c.spendHint() {
+func (f *follower) suspect(c *Core, cause Cause, grace time.Duration) {
+	if f.suspects() || !c.spendHint() {
 		return
 	}
-	f.suspected = true
+	f.cause = cause
+	c.elections.Hints[cause]++
 	f.electAt = min(f.electAt, c.now+grace+c.opt.rankDelay(f.rank(c)))
 }
+
+func (f *follower) suspects() bool { return f.cause.IsHint() }
 
 // listen notices that the leader is silent. A node that notices late was starved or stopped, so what the leader said
 // may wait in its sockets: it listens for another heartbeat. One that is always late leaves it to the plain timeout
@@ -165,13 +168,13 @@ func (f *follower) listen(c *Core) {
 	case c.now > silent+c.opt.Heartbeat:
 		f.listenAt = c.now + c.opt.Heartbeat
 	default:
-		f.suspect(c, c.opt.silenceGrace())
+		f.suspect(c, CauseSilence, c.opt.silenceGrace())
 	}
 }
 
 // listens reports whether silence would be a hint.
 func (f *follower) listens(c *Core) bool {
-	return !f.leader.IsZero() && !f.suspected && !c.opt.IgnoreHints
+	return !f.leader.IsZero() && !f.suspects() && !c.opt.IgnoreHints
 }
 
 // silentAt is when silence becomes a hint.
@@ -218,7 +221,7 @@ func (f *follower) wake(c *Core) {
 		c.become(&follower{electAt: c.now + c.drawTimeout()})
 		return
 	}
-	c.campaign(false)
+	c.campaign(f.cause)
 }
 
 func (f *follower) deadline(c *Core) time.Duration {

@@ -72,7 +72,7 @@ func TestHintsBringTheElectionForward(t *testing.T) {
 			g, leader, followers := led(t, c.opt)
 			g.stop(leader)
 			for _, f := range followers[:c.hinted] {
-				f.core.Suspect(g.now, leader.id)
+				f.core.Suspect(g.now, leader.id, raft.CauseConnection)
 			}
 			if took := g.takeOver(t, leader); took < c.least || took > c.most {
 				t.Errorf("another one leads after %v, not within %v to %v", took, c.least, c.most)
@@ -87,7 +87,7 @@ func TestHintsAgainstALiveLeader(t *testing.T) {
 	term, rounds := leader.core.Standing().Term, g.rounds
 	for range 200 {
 		for _, f := range followers {
-			f.core.Suspect(g.now, leader.id)
+			f.core.Suspect(g.now, leader.id, raft.CauseConnection)
 		}
 		g.run(heartbeat/3, func() bool { return false })
 	}

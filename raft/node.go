@@ -218,8 +218,10 @@ func (n *Node) Transfer(ctx context.Context, to PeerID) error {
 
 // Suspect passes a hint that a peer's process is gone, from whoever watches processes. It never starts an election by
 // itself.
-func (n *Node) Suspect(peer PeerID) {
-	n.report(func(e *Engine, now time.Duration) { e.Suspect(now, peer) })
+func (n *Node) Suspect(peer PeerID) { n.suspect(peer, CauseSuspicion) }
+
+func (n *Node) suspect(peer PeerID, cause Cause) {
+	n.report(func(e *Engine, now time.Duration) { e.Suspect(now, peer, cause) })
 }
 
 // Status describes the node. The index is the last one its state machine has applied.
@@ -295,7 +297,7 @@ type handler struct{ n *Node }
 
 func (h handler) Receive(ms []Message) { h.n.inbox.receive(ms) }
 
-func (h handler) Hint(hint Hint) { h.n.Suspect(hint.Peer) }
+func (h handler) Hint(hint Hint) { h.n.suspect(hint.Peer, CauseConnection) }
 
 // ReceiveSnapshot lets the state machine read the stream and then offers the result to the loop.
 func (h handler) ReceiveSnapshot(_ context.Context, head SnapshotHeader, r io.Reader) error {

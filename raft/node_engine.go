@@ -134,8 +134,10 @@ func (e *Engine) Deadline() time.Duration {
 	return e.core.Deadline()
 }
 
-// Suspect passes a hint that a peer's process is gone.
-func (e *Engine) Suspect(now time.Duration, peer PeerID) { e.core.Suspect(now, peer) }
+// Suspect passes a hint that a peer's process is gone; see Core.Suspect.
+func (e *Engine) Suspect(now time.Duration, peer PeerID, cause Cause) {
+	e.core.Suspect(now, peer, cause)
+}
 
 // Transfer passes Core.Transfer.
 func (e *Engine) Transfer(now time.Duration, to PeerID) error { return e.core.Transfer(now, to) }

@@ -126,6 +126,8 @@ type Status struct {
 	Transfer PeerID
 	// Peers is what a leader knows of the others.
 	Peers []PeerStatus
+	// Elections is what led to elections, as far as this node took part in it.
+	Elections Elections
 }
 
 // PeerStatus is what a leader knows of a peer.
@@ -143,7 +145,7 @@ func (c *Core) Status() Status {
 	s := Status{
 		Now: c.now,
 		ID:  c.opt.ID, Term: c.hard.Term, Base: c.log.base, Last: c.log.lastPosition(), Stable: c.log.stable(),
-		Commit: c.commit, Config: c.config(), Stateless: c.stateless,
+		Commit: c.commit, Config: c.config(), Stateless: c.stateless, Elections: c.elections,
 	}
 	s.Role, s.Leader = c.standing()
 	if l, ok := c.role.(*leader); ok {

@@ -300,7 +300,7 @@ func (n *Node) Transfer(to raft.PeerID) {
 
 // Suspect gives the node a hint that another one is gone.
 func (n *Node) Suspect(peer raft.PeerID) {
-	n.call("suspect", func(e *raft.Engine, now time.Duration) { e.Suspect(now, peer) })
+	n.call("suspect", func(e *raft.Engine, now time.Duration) { e.Suspect(now, peer, raft.CauseConnection) })
 }
 
 // Pause stops the process, as SIGSTOP does: its clock goes on, and what comes for it waits.

@@ -91,7 +91,7 @@ func (w *scriptWorld) suspect(a scriptArgs) error {
 	if err != nil {
 		return err
 	}
-	n.engine.Suspect(n.now(), of)
+	n.engine.Suspect(n.now(), of, raft.CauseConnection)
 	n.pump()
 	return nil
 }
