@@ -22,8 +22,9 @@ const (
 	httpOrder    = "/cluster/order"
 	httpKeyring  = "/keyring"
 	httpHealth   = "/cluster/health" // changes nothing
+	httpCheck    = "/doctor"         // changes nothing either, but keeps the disk and the others busy
 	httpBodyMax  = 16 << 10
-	httpOrderMax = 30 * time.Second
+	httpOrderMax = 30 * time.Second // for an order to be followed; how it ended can still be told then
 )
 
 // KeyOrder asks for a step of a rotation of the gossip keys; see membership.Gossip.
@@ -54,6 +55,7 @@ type clusterAdmin struct {
 	Init    func(ctx context.Context) error
 	Order   func(ctx context.Context, o Order) (string, error)
 	Keys    func(ctx context.Context, o KeyOrder) error
+	Check   func(ctx context.Context) (*Checkup, error)
 }
 
 // routes adds the paths.
@@ -76,19 +78,25 @@ func (a *clusterAdmin) routes(mux *http.ServeMux) {
 		}
 		writeJSON(w, h)
 	}))
-	handle(mux, httpInit, func(ctx context.Context, _ struct{}) (string, error) { return "the cluster is founded", a.Init(ctx) })
-	handle(mux, httpOrder, a.Order)
-	handle(mux, httpKeyring, func(ctx context.Context, o KeyOrder) (string, error) {
-		return "all nodes have followed", a.Keys(ctx, o)
+	handle(mux, httpInit, func(ctx context.Context, _ struct{}) (OrderDone, error) {
+		return OrderDone{"the cluster is founded"}, a.Init(ctx)
 	})
+	handle(mux, httpOrder, func(ctx context.Context, o Order) (OrderDone, error) {
+		done, err := a.Order(ctx, o)
+		return OrderDone{done}, err
+	})
+	handle(mux, httpKeyring, func(ctx context.Context, o KeyOrder) (OrderDone, error) {
+		return OrderDone{"all nodes have followed"}, a.Keys(ctx, o)
+	})
+	handle(mux, httpCheck, func(ctx context.Context, _ struct{}) (*Checkup, error) { return a.Check(ctx) })
 }
 
 // handle takes orders from this machine only: whoever reaches the port may look, and nobody has said who he is. A page in a browser of
 // this machine cannot give any either, as it cannot send JSON to another place, nor pretend that its own name is this machine's.
-func handle[T any](mux *http.ServeMux, path string, do func(ctx context.Context, what T) (string, error)) {
-	mux.HandleFunc("POST "+path, within(httpOrderMax, func(w http.ResponseWriter, r *http.Request) {
+func handle[T, R any](mux *http.ServeMux, path string, do func(ctx context.Context, what T) (R, error)) {
+	mux.HandleFunc("POST "+path, within(httpOrderMax+httpAnswerTimeout, func(w http.ResponseWriter, r *http.Request) {
 		if !fromHere(r) {
-			http.Error(w, "the cluster is changed from the node's own machine only, over a loopback address", http.StatusForbidden)
+			http.Error(w, "this is for the node's own machine only, over a loopback address", http.StatusForbidden)
 			return
 		}
 		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
@@ -107,7 +115,7 @@ func handle[T any](mux *http.ServeMux, path string, do func(ctx context.Context,
 		done, err := do(ctx, what)
 		switch {
 		case err == nil:
-			writeJSON(w, OrderDone{done})
+			writeJSON(w, done)
 		case errors.Is(err, ErrNode):
 			http.Error(w, err.Error(), http.StatusNotFound)
 		default:

@@ -3,11 +3,16 @@ package lockd
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 
+	"github.com/lockd/lockd/internal/memnet"
 	"github.com/lockd/lockd/membership"
 )
 
@@ -89,4 +94,44 @@ func TestHTTPOrders(t *testing.T) {
 	if w := ask(t, clusterOf(&told), "GET", "/gossip"); w.Code != 200 || !strings.Contains(w.Body.String(), `"name": "n1"`) {
 		t.Errorf("GET /gossip: %d %s", w.Code, w.Body)
 	}
+}
+
+// TestTheEndOfALongOrderIsTold: an order that has used all its time has an end too, and who gave it hears it.
+func TestTheEndOfALongOrderIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := memnet.New().Host("127.0.0.1")
+		listener, err := host.Listen("127.0.0.1:7403")
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler := adminOf(func(o *adminOptions) {
+			o.Cluster = &clusterAdmin{Order: func(ctx context.Context, _ Order) (string, error) {
+				<-ctx.Done()
+				return "", fmt.Errorf("it may have been done: %w", context.Cause(ctx))
+			}}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- serveAdmin(ctx, listener, handler, slog.New(slog.DiscardHandler)) }()
+		from := &http.Transport{DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return host.Dial(ctx, address) }}
+		defer from.CloseIdleConnections()
+		q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:7403/cluster/order", strings.NewReader(`{"kind":"transfer"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("Content-Type", "application/json")
+		r, err := (&http.Client{Transport: from}).Do(q)
+		if err != nil {
+			t.Fatalf("the answer is lost: %v", err)
+		}
+		text, err := io.ReadAll(r.Body)
+		if err != nil || r.StatusCode != http.StatusConflict || !strings.Contains(string(text), "it may have been done") {
+			t.Errorf("%s: %s, %v", r.Status, text, err)
+		}
+		_ = r.Body.Close()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

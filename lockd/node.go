@@ -47,6 +47,7 @@ type node struct {
 
 	home  home
 	id    identity
+	self  raft.PeerID // of id, which join replaces
 	store checkpoint.Store
 	state *replica.Replica
 
@@ -67,6 +68,7 @@ type node struct {
 	standing  standing
 	findings  findings
 	disk      disk
+	opened    chan struct{} // closed when open has come to its end
 	joined    chan struct{} // closed when all of the above are there
 
 	mu        sync.Mutex // guards the fields below
@@ -74,7 +76,10 @@ type node struct {
 }
 
 func newNode(c *Config, fail context.CancelCauseFunc) *node {
-	n := &node{config: c, log: c.Logger, boot: random64(), started: time.Now(), fail: fail, wishes: make(chan wish), joined: make(chan struct{})}
+	n := &node{
+		config: c, log: c.Logger, boot: random64(), started: time.Now(), fail: fail,
+		wishes: make(chan wish), opened: make(chan struct{}), joined: make(chan struct{}),
+	}
 	n.standing.init()
 	n.disk = disk{n: n, free: func() (uint64, error) { return checkpoint.FreeSpace(c.DataDir) }}
 	return n
@@ -91,6 +96,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.id, err = identify(n.home, n.config); err != nil {
 		return err
 	}
+	n.self = n.id.peer()
 	if n.store, err = n.home.openStore(n.id, n.log); err != nil {
 		return err
 	}
@@ -120,6 +126,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.http != nil {
 		n.addresses.HTTP = n.http.Addr().String()
 	}
+	close(n.opened)
 	return nil
 }
 
@@ -367,7 +374,7 @@ func (n *node) admin() http.Handler {
 		Metrics: n.config.Metrics, Pprof: n.config.Pprof, Status: n.status, Ready: n.ready, Save: n.save, Logger: n.log,
 		Cluster: &clusterAdmin{
 			Members: func() ([]GossipMember, error) { return n.gossipMembers(), nil }, Health: n.health,
-			Init: n.init, Order: n.obey, Keys: n.rotate,
+			Init: n.init, Order: n.obey, Keys: n.rotate, Check: n.check,
 		},
 	})
 }

@@ -49,6 +49,8 @@ type question struct {
 	Order *Order `json:"order,omitempty"`
 	// Health asks a leader how the nodes are.
 	Health bool `json:"health,omitempty"`
+	// Clock asks what time it is, to compare.
+	Clock bool `json:"clock,omitempty"`
 }
 
 // reply answers a question.
@@ -56,6 +58,7 @@ type reply struct {
 	Stands bool           `json:"stands,omitempty"`
 	Done   string         `json:"done,omitempty"` // what an order has done
 	Health *ClusterHealth `json:"health,omitempty"`
+	Clock  *reading       `json:"clock,omitempty"`
 }
 
 // asker asks other nodes; *tcp.Transport is one.
@@ -109,6 +112,8 @@ func (n *node) answer(ctx context.Context, from tcp.Asker, b []byte) ([]byte, er
 			return nil, errors.New("this node does not lead any more")
 		}
 		r.Health, err = n.health(ctx)
+	case q.Clock:
+		r.Clock = n.reading()
 	default:
 		err = errors.New("the question is not understood: another version of lockd has asked it")
 	}

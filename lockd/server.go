@@ -95,6 +95,15 @@ func (s *Server) current() (*node, error) {
 	return s.node, nil
 }
 
+// open returns the node that runs, once it listens.
+func (s *Server) open() (*node, error) {
+	n, err := s.current()
+	if err == nil && !n.hasOpened() {
+		err = ErrNotRunning
+	}
+	return n, err
+}
+
 // Addresses returns where the node listens; they are empty until it does.
 func (s *Server) Addresses() Addresses {
 	n, err := s.current()

@@ -76,9 +76,10 @@ type GossipMember struct {
 	Keys     []string  `json:"keys,omitempty"`      // that it can decrypt with
 }
 
-// GossipMembers returns the nodes that this one knows by gossip, itself too; none if it does not gossip.
+// GossipMembers returns the nodes that this one knows by gossip, itself too; none if it does not gossip. It fails before the node
+// listens.
 func (s *Server) GossipMembers() ([]GossipMember, error) {
-	n, err := s.current()
+	n, err := s.open()
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (s *Server) GossipMembers() ([]GossipMember, error) {
 // all have followed. The error wraps membership.ErrMembersMissing when a node of the cluster is not there, and membership.ErrKeyOrder
 // when a step before it is missing; nothing has changed then. After any other error the same order again is safe.
 func (s *Server) RotateKeys(ctx context.Context, o KeyOrder) error {
-	n, err := s.current()
+	n, err := s.open()
 	if err != nil {
 		return err
 	}

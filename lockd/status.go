@@ -11,6 +11,16 @@ import (
 
 var errJoining = errors.New("the cluster is not complete: nodes are missing that it cannot begin without")
 
+// hasOpened reports whether what the node gossips with, and where it listens, can be read.
+func (n *node) hasOpened() bool {
+	select {
+	case <-n.opened:
+		return true
+	default:
+		return false
+	}
+}
+
 func (n *node) hasJoined() bool {
 	select {
 	case <-n.joined:
