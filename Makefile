@@ -191,6 +191,11 @@ kill: ## kill -9 the leader of three processes under load: KILLS=50
 overload: ## three processes under four times the load the processors can bear, with pauses: TIME=10m
 	LOCKD_OVERLOAD=$(or $(TIME),10m) $(GO) test -count=1 -v -run '^TestOverload' -timeout=24h ./raft/counter/
 
+.PHONY: busy
+busy: ## three nodes whose processes never rest, with pauses; no hint may change the leader: TIME=10m
+	@$(call must-match,^TestBusy,./internal/endurance/)
+	LOCKD_BUSY=$(or $(TIME),10m) $(GO) test -count=1 -v -run '^TestBusy' -timeout=24h ./internal/endurance/
+
 .PHONY: snapshot
 snapshot: ## a snapshot of 1 GiB to a new learner while proposals go on
 	LOCKD_SNAPSHOT_BYTES=1073741824 $(GO) test -count=1 -v -run '^TestL10LearnerCatchesUpUnderLoad' -timeout=1h ./raft/

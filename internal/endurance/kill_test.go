@@ -10,7 +10,7 @@ import (
 	"github.com/lockd/lockd/internal/testcluster"
 )
 
-func TestMain(m *testing.M) { testcluster.Main(m, audited) }
+func TestMain(m *testing.M) { testcluster.Main(m, audited, busy) }
 
 // workers take locks at the same time.
 const workers = 8
