@@ -168,8 +168,8 @@ func (c *Config) Validate() error {
 	if f.AdvertiseClient != "" {
 		errs = append(errs, checkAddress("AdvertiseClient", f.AdvertiseClient))
 	}
-	if f.AdvertiseClient == "" && f.several() && everywhere(f.ListenClient) {
-		errs = append(errs, fmt.Errorf("AdvertiseClient is needed: nobody can connect to %q, where this node listens", f.ListenClient))
+	if f.several() {
+		errs = append(errs, checkReachable("AdvertiseClient", f.AdvertiseClient, f.ListenClient))
 	}
 	if f.AdvertiseRaft != "" {
 		errs = append(errs, checkAddress("AdvertiseRaft", f.AdvertiseRaft))

@@ -52,10 +52,21 @@ func (c *Config) checkMembership() error {
 		errs = append(errs, fmt.Errorf("DeclaredSize %d is not between 0 and %d, or ReplaceAfter %v is negative", c.DeclaredSize, raft.MaxVoters, c.ReplaceAfter))
 	}
 	errs = append(errs, c.checkGossip())
-	if c.joins() && c.AdvertiseRaft == "" && everywhere(c.ListenRaft) {
-		errs = append(errs, fmt.Errorf("AdvertiseRaft is needed: nobody can connect to %q, where this node listens", c.ListenRaft))
+	if c.joins() {
+		errs = append(errs, checkReachable("AdvertiseRaft", c.AdvertiseRaft, c.ListenRaft))
 	}
 	return errors.Join(errs...)
+}
+
+// checkReachable refuses an address at which nobody can connect.
+func checkReachable(name, advertised, listens string) error {
+	switch {
+	case advertised != "" && everywhere(advertised):
+		return fmt.Errorf("%s %q is no address at which anybody can connect", name, advertised)
+	case advertised == "" && everywhere(listens):
+		return fmt.Errorf("%s is needed: nobody can connect to %q, where this node listens", name, listens)
+	}
+	return nil
 }
 
 func (c *Config) checkGossip() error {

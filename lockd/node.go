@@ -97,6 +97,13 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.self = n.id.peer()
+	if n.id.Joins { // also when it was not told to join: a recovered node waits for others
+		err := errors.Join(checkReachable("AdvertiseRaft", n.config.AdvertiseRaft, n.config.ListenRaft),
+			checkReachable("AdvertiseClient", n.config.AdvertiseClient, n.config.ListenClient))
+		if err != nil {
+			return err
+		}
+	}
 	if n.store, err = n.home.openStore(n.id, n.log); err != nil {
 		return err
 	}
@@ -134,9 +141,15 @@ func openHome(c *Config) (home, error) {
 	if c.Memory {
 		return cmp.Or(c.Disk, &MemoryDisk{}).home.open()
 	}
+	if err := unplaced(c.DataDir); err != nil {
+		return nil, err
+	}
 	dir, err := openDataDir(c.DataDir)
 	if err != nil {
 		return nil, err
+	}
+	if err := unplaced(c.DataDir); err != nil { // it may have been moved away meanwhile
+		return nil, errors.Join(err, dir.close())
 	}
 	return dir, nil
 }

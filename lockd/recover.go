@@ -94,14 +94,11 @@ func Recover(ctx context.Context, o RecoverOptions) (_ Recovery, err error) {
 	if o.crash == nil {
 		o.crash = func(recoverStep) error { return nil }
 	}
-	r := &recovery{o: o, path: filepath.Clean(o.DataDir)}
-	if path, err := filepath.EvalSymlinks(r.path); err == nil {
-		r.path = path // a link stays where it is
-	}
+	r := &recovery{o: o, path: followed(o.DataDir)} // a link stays where it is
 	r.done.Wait = !o.NoWait
 	_, err = os.Lstat(r.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) || unplaced(r.path) != nil:
 		err = r.resume()
 	case err == nil:
 		err = r.run(ctx)
@@ -256,10 +253,48 @@ func (r *recovery) place() error {
 	return r.o.crash(stepPlaced)
 }
 
+// ErrUnplaced is wrapped by the error of a start with a data directory whose recovery was interrupted when the old one had been moved
+// away and the new one was not in its place yet.
+var ErrUnplaced = errors.New("a recovery of this data directory has not come to its end")
+
+// unplaced returns an error where a recovered directory waits beside a place that no node has. A node that was started there, by a
+// supervisor perhaps, would take itself for a new one, and found an empty cluster.
+func unplaced(dir string) error {
+	path := followed(dir)
+	isNode := func(dir string) bool {
+		_, err := os.Lstat(filepath.Join(dir, identityName))
+		return err == nil
+	}
+	if isNode(path) || !isNode(path+recovering) {
+		return nil
+	}
+	return fmt.Errorf("%w: the node is whole, in %s; to put it in its place: lockd cluster recover --data-dir %s", ErrUnplaced, path+recovering, dir)
+}
+
+// followed returns where a path leads by symbolic links, also if nothing is there.
+func followed(path string) string {
+	const most = 40 // links in a row, as for the kernel
+	path = filepath.Clean(path)
+	for range most {
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = filepath.Clean(target)
+	}
+	return path
+}
+
 // resume puts in its place what a recovery has left beside it.
 func (r *recovery) resume() (err error) {
 	if _, err := os.Lstat(r.path + recovering); err != nil {
 		return fmt.Errorf("there is no data directory %s", r.path)
+	}
+	if err := os.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) { // a supervisor may have made an empty one
+		return fmt.Errorf("%w: move away what was put in the place of the recovered node, which is in %s", err, r.path+recovering)
 	}
 	fresh, err := openDataDir(r.path + recovering)
 	if err != nil {

@@ -178,6 +178,81 @@ func TestRecoverCrashes(t *testing.T) {
 	}
 }
 
+// TestStartAmidARecovery: a supervisor starts the node again while the recovered directory is not in its place yet. It does not take
+// itself for a new node, and another recovery leads to the end.
+func TestStartAmidARecovery(t *testing.T) {
+	lost := loseCluster(t)
+	for name, spoil := range map[string]func(dir string) error{
+		"nothing":            func(string) error { return nil },
+		"an empty directory": func(dir string) error { return os.Mkdir(dir, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := copyOf(t, lost.dirs[2])
+			link := filepath.Join(t.TempDir(), "link")
+			if err := os.Symlink(dir, link); err != nil {
+				t.Fatal(err)
+			}
+			crashed := errors.New("crashed")
+			o := lockd.RecoverOptions{DataDir: link, NoWait: true}
+			o.CrashAfter(lockd.RecoverSteps-2, crashed)
+			if _, err := lockd.Recover(t.Context(), o); !errors.Is(err, crashed) {
+				t.Fatal(err)
+			}
+			if err := spoil(dir); err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range []string{dir, link} {
+				server, err := lockd.New(lockd.Config{
+					Name: "n3", DataDir: at, ListenClient: "127.0.0.1:0", ListenRaft: "127.0.0.1:0", ListenHTTP: lockd.Off,
+					Ready: func(lockd.Addresses) { t.Error("it serves") },
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				if err := server.Run(ctx); !errors.Is(err, lockd.ErrUnplaced) || !strings.Contains(err.Error(), "lockd cluster recover --data-dir "+at) {
+					t.Errorf("started at %s: %v", at, err)
+				}
+				cancel()
+			}
+			if done, err := lockd.Recover(t.Context(), lockd.RecoverOptions{DataDir: link, NoWait: true}); err != nil || done.Index == 0 {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			if to, err := os.Readlink(link); err != nil || to != dir {
+				t.Errorf("the link leads to %s, %v", to, err)
+			}
+			lost.checkRecovered(t, dir)
+		})
+	}
+}
+
+// TestRecoveredNodeSaysWhereItIs: it waits for others to join, and has no list from which they would know its address.
+func TestRecoveredNodeSaysWhereItIs(t *testing.T) {
+	lost := loseCluster(t)
+	if _, err := lockd.Recover(t.Context(), lockd.RecoverOptions{DataDir: lost.dirs[2], NoWait: true}); err != nil {
+		t.Fatal(err)
+	}
+	c := lockd.Config{Name: "n3", DataDir: lost.dirs[2], ListenClient: "127.0.0.1:0", ListenRaft: "127.0.0.1:0", ListenHTTP: lockd.Off}
+	for what, nowhere := range map[string]func(c *lockd.Config){
+		"AdvertiseRaft":   func(c *lockd.Config) { c.ListenRaft = "0.0.0.0:0" },
+		"AdvertiseClient": func(c *lockd.Config) { c.ListenClient = "[::]:0" },
+	} {
+		bad := c
+		nowhere(&bad)
+		bad.Ready = func(lockd.Addresses) { t.Errorf("it serves without %s", what) }
+		server, err := lockd.New(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if err := server.Run(ctx); err == nil || !strings.Contains(err.Error(), what+" is needed") {
+			t.Errorf("%s: %v", what, err)
+		}
+		cancel()
+	}
+	lost.checkRecovered(t, lost.dirs[2])
+}
+
 // TestRecoverRefuses what is no survivor of a cluster that was lost.
 func TestRecoverRefuses(t *testing.T) {
 	lost := loseCluster(t)
