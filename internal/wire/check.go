@@ -25,10 +25,10 @@ func (e *FormatError) Error() string {
 // verify reports what is wrong with a body before anything is allocated for it: nil if it is one value of this shape and no byte more.
 // After it, decoding can neither fail nor allocate more than a small multiple of the body.
 func (s *shape) verify(body []byte, message string) error {
-	c := cursor{rest: body, size: len(body)}
+	c := cursor{body: body}
 	err := s.check(&c, 1)
-	if err == nil && len(c.rest) > 0 {
-		err = c.fail(c.at(), "%d bytes follow the end", len(c.rest))
+	if err == nil && c.left() > 0 {
+		err = c.fail(c.at, "%d bytes follow the end", c.left())
 	}
 	if err == nil {
 		return nil
@@ -38,7 +38,7 @@ func (s *shape) verify(body []byte, message string) error {
 }
 
 func (s *shape) check(c *cursor, depth int) *FormatError {
-	start := c.at()
+	start := c.at
 	switch s.kind {
 	case kindBool:
 		if b, ok := c.byte(); !ok || b != isFalse && b != isTrue {
@@ -78,7 +78,7 @@ func (s *shape) checkBytes(c *cursor, start int) *FormatError {
 	}
 	b, ok := c.take(n)
 	if !ok {
-		return c.fail(start, "a %s of %d bytes, of which %d are there", what, n, len(c.rest))
+		return c.fail(start, "a %s of %d bytes, of which %d are there", what, n, c.left())
 	}
 	if s.kind == kindString && !utf8.Valid(b) {
 		return c.fail(start, "it is not UTF-8")
@@ -126,7 +126,7 @@ func (s *shape) checkStruct(c *cursor, start, depth int) *FormatError {
 		}
 	}
 	for range n - uint64(len(s.fields)) { // fields of a later version
-		at := c.at()
+		at := c.at
 		if problem := c.skip(depth + 1); problem != "" {
 			return c.fail(at, "a field of a later version: %s", problem)
 		}
@@ -162,31 +162,32 @@ var (
 
 // cursor walks over msgpack without keeping anything of it.
 type cursor struct {
-	rest []byte
-	size int
+	body []byte
+	at   int // 0 to len(body)
 }
 
-func (c *cursor) at() int { return c.size - len(c.rest) }
+// left returns how many bytes are to come.
+func (c *cursor) left() int { return len(c.body) - c.at }
 
 func (c *cursor) fail(at int, format string, args ...any) *FormatError {
 	return &FormatError{Offset: at, Problem: fmt.Sprintf(format, args...)}
 }
 
 func (c *cursor) byte() (byte, bool) {
-	if len(c.rest) == 0 {
+	if c.at >= len(c.body) {
 		return 0, false
 	}
-	b := c.rest[0]
-	c.rest = c.rest[1:]
+	b := c.body[c.at]
+	c.at++
 	return b, true
 }
 
 func (c *cursor) take(n uint64) ([]byte, bool) {
-	if n > uint64(len(c.rest)) {
+	if n > uint64(c.left()) {
 		return nil, false
 	}
-	b := c.rest[:n]
-	c.rest = c.rest[n:]
+	b := c.body[c.at : c.at+int(n)]
+	c.at += int(n)
 	return b, true
 }
 
@@ -244,13 +245,13 @@ func (c *cursor) length(of formats) (uint64, bool) {
 
 // skip passes over one value of any kind, and tells what is wrong with it.
 func (c *cursor) skip(depth int) (problem string) {
-	if len(c.rest) == 0 {
+	if c.left() == 0 {
 		return "bytes are missing"
 	}
 	if depth > depthMax {
 		return fmt.Sprintf("nested deeper than %d", depthMax)
 	}
-	f := c.rest[0]
+	f := c.body[c.at]
 	ok := true
 	var n, inner uint64
 	switch {
@@ -266,10 +267,10 @@ func (c *cursor) skip(depth int) (problem string) {
 		inner, ok = c.length(mapFormats)
 		inner *= 2
 	case 0xca <= f && f <= 0xd3: // floats and numbers
-		c.rest = c.rest[1:]
+		c.at++
 		n = [...]uint64{4, 8, 1, 2, 4, 8, 1, 2, 4, 8}[f-0xca]
 	case 0xd4 <= f && f <= 0xd8: // extensions of a fixed length, and their type
-		c.rest = c.rest[1:]
+		c.at++
 		n = 1<<(f-0xd4) + 1
 	case 0xc7 <= f && f <= 0xc9:
 		n, ok = c.length(extFormats)

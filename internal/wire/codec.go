@@ -24,13 +24,17 @@ func Append(b []byte, m Message) ([]byte, error) {
 		return b, fmt.Errorf("wire: a %T cannot be written", m)
 	}
 	start := len(b)
-	framed := e.shape.put(append(b, 0, 0, 0, 0, byte(m.Type())), reflect.ValueOf(m).Elem())
+	w := pen{b: append(b, 0, 0, 0, 0, byte(m.Type()))}
+	e.shape.put(&w, reflect.ValueOf(m).UnsafePointer())
+	framed := w.b
 	body := framed[start+headerSize:]
 	if len(body)+1 > FrameMax {
 		return b, fmt.Errorf("%w: %s has %d bytes, a frame at most %d", ErrFrameTooLarge, e.name, len(body)+1, FrameMax)
 	}
-	if err := e.shape.verify(body, e.name); err != nil {
-		return b, err
+	if w.wrong { // verify tells what, and where
+		if err := e.shape.verify(body, e.name); err != nil {
+			return b, err
+		}
 	}
 	binary.BigEndian.PutUint32(framed[start:], uint32(len(body)+1))
 	return framed, nil
@@ -56,13 +60,13 @@ func Decode(t Type, body []byte) (Message, error) {
 		return nil, err
 	}
 	m := e.fresh()
-	e.shape.get(&cursor{rest: body, size: len(body)}, reflect.ValueOf(m).Elem())
+	e.shape.get(&cursor{body: body}, reflect.ValueOf(m).UnsafePointer())
 	return m, nil
 }
 
 // RequestID returns the first field of a body, which in every request is its id, however wrong the rest is.
 func RequestID(body []byte) (id uint64, ok bool) {
-	c := cursor{rest: body, size: len(body)}
+	c := cursor{body: body}
 	if n, ok := c.length(arrayFormats); !ok || n == 0 {
 		return 0, false
 	}

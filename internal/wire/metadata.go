@@ -2,7 +2,7 @@ package wire
 
 import (
 	"errors"
-	"reflect"
+	"unsafe"
 )
 
 // MetadataMax is how many bytes metadata may have.
@@ -21,11 +21,12 @@ var metadataShape = shapeFor[Metadata]()
 
 // Encode returns the bytes of the metadata, or an error that names the field that is too long.
 func (m *Metadata) Encode() ([]byte, error) {
-	b := metadataShape.put(nil, reflect.ValueOf(m).Elem())
-	if err := metadataShape.verify(b, "Metadata"); err != nil {
-		return nil, err
+	var w pen
+	metadataShape.put(&w, unsafe.Pointer(m))
+	if w.wrong {
+		return nil, metadataShape.verify(w.b, "Metadata")
 	}
-	return b, nil
+	return w.b, nil
 }
 
 // DecodeMetadata reads metadata. An error means that somebody used another form, which is allowed.
@@ -36,6 +37,6 @@ func DecodeMetadata(b []byte) (m Metadata, err error) {
 	if err := metadataShape.verify(b, "Metadata"); err != nil {
 		return m, err
 	}
-	metadataShape.get(&cursor{rest: b, size: len(b)}, reflect.ValueOf(&m).Elem())
+	metadataShape.get(&cursor{body: b}, unsafe.Pointer(&m))
 	return m, nil
 }

@@ -88,14 +88,25 @@ func beyond(v reflect.Value, path string, try func(path string)) {
 			before := reflect.ValueOf(f.Interface())
 			f.Set(tooMuch(f.Type(), v.Type().Field(i).Tag.Get("wire")))
 			try(at)
+			if f.Kind() == reflect.String {
+				f.SetString("\xff") // not UTF-8
+				try(at)
+			}
 			f.Set(before)
 			if f.Kind() == reflect.Slice {
 				beyond(f, at, try)
 			}
 		}
 	case reflect.Slice:
-		if v.Len() > 0 && v.Index(0).Kind() == reflect.Struct {
+		switch {
+		case v.Len() == 0:
+		case v.Index(0).Kind() == reflect.Struct:
 			beyond(v.Index(0), path+"[0]", try)
+		case v.Index(0).Kind() == reflect.String:
+			before := v.Index(0).String()
+			v.Index(0).SetString("\xff")
+			try(path + "[0]")
+			v.Index(0).SetString(before)
 		}
 	default:
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"reflect"
 	"strconv"
 	"strings"
@@ -33,12 +34,29 @@ type shape struct {
 	optional    bool
 	elem        *shape  // of a list
 	fields      []field // of a struct
+
+	// Where it lies in memory.
+	memory reflect.Type
+	number numberKind // of a uint
+	array  bool       // of bytes: they are not behind a slice
 }
 
 type field struct {
-	name string
+	name   string
+	offset uintptr // in its struct
 	*shape
 }
+
+// numberKind is how a number lies in memory.
+type numberKind uint8
+
+const (
+	number8 numberKind = iota
+	number16
+	number32
+	number64
+	numberSigned // a duration
+)
 
 var traceContext = reflect.TypeFor[TraceContext]()
 
@@ -47,25 +65,26 @@ func shapeFor[T any]() *shape { return shapeOf(reflect.TypeFor[T](), "") }
 // shapeOf makes the shape of a type. The tag `wire:"n"` gives the greatest length of a string, of bytes or of a list, "n,m" that of a
 // list and of its elements, "=n" the only length. It panics on what messages must not have, so a mistake does not outlive the first test.
 func shapeOf(t reflect.Type, tag string) *shape {
-	s := &shape{name: t.Name()}
+	s := &shape{name: t.Name(), memory: t}
 	switch t.Kind() {
 	case reflect.Bool:
 		s.kind = kindBool
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		s.kind, s.most = kindUint, math.MaxUint64>>(64-t.Bits())
+		s.number = numberKind(bits.TrailingZeros(uint(t.Bits() / 8)))
 	case reflect.Int64: // a duration, never negative
-		s.kind, s.most = kindUint, math.MaxInt64
+		s.kind, s.most, s.number = kindUint, math.MaxInt64, numberSigned
 	case reflect.String:
 		s.kind = kindString
 		s.bound(t, tag)
 	case reflect.Array:
-		s.kind, s.least, s.most = kindBytes, uint64(t.Len()), uint64(t.Len())
+		s.kind, s.least, s.most, s.array = kindBytes, uint64(t.Len()), uint64(t.Len()), true
 	case reflect.Slice:
 		s.slice(t, tag)
 	case reflect.Struct:
 		s.kind = kindStruct
 		for f := range t.Fields() {
-			s.fields = append(s.fields, field{name: snake(f.Name), shape: shapeOf(f.Type, f.Tag.Get("wire"))})
+			s.fields = append(s.fields, field{name: snake(f.Name), offset: f.Offset, shape: shapeOf(f.Type, f.Tag.Get("wire"))})
 		}
 	default:
 		panic(fmt.Sprintf("a message cannot have a %v", t))

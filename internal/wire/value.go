@@ -4,92 +4,162 @@ import (
 	"encoding/binary"
 	"math"
 	"reflect"
+	"unicode/utf8"
+	"unsafe"
 )
 
-// put appends a value of this shape: numbers in their shortest form, strings and bytes apart, structs as arrays in the order of
-// their fields. It checks nothing: verify finds in the bytes what breaks a limit.
-func (s *shape) put(b []byte, v reflect.Value) []byte {
+// pen appends values to a buffer, and notices when one of them breaks a limit of its shape.
+type pen struct {
+	b     []byte
+	wrong bool
+}
+
+// put appends the value of this shape that lies at p: numbers in their shortest form, strings and bytes apart, structs as arrays in the
+// order of their fields.
+func (s *shape) put(w *pen, p unsafe.Pointer) {
 	switch s.kind {
 	case kindBool:
-		if v.Bool() {
-			return append(b, isTrue)
+		if *(*bool)(p) {
+			w.b = append(w.b, isTrue)
+		} else {
+			w.b = append(w.b, isFalse)
 		}
-		return append(b, isFalse)
 	case kindUint:
-		if v.CanUint() {
-			return putUint(b, v.Uint())
-		}
-		return putInt(b, v.Int())
+		n := s.load(p)
+		w.wrong = w.wrong || n > s.most
+		w.b = putUint(w.b, n)
 	case kindString:
-		text := v.String()
-		return append(putLength(b, strFormats, len(text)), text...)
+		text := *(*string)(p)
+		w.wrong = w.wrong || uint64(len(text)) > s.most || uint64(len(text)) < s.least || !utf8.ValidString(text)
+		w.b = append(putLength(w.b, strFormats, len(text)), text...)
 	case kindBytes:
-		if v.Kind() == reflect.Slice && v.IsNil() {
-			return append(b, isNil)
-		}
-		content := v.Bytes()
-		return append(putLength(b, binFormats, len(content)), content...)
+		s.putBytes(w, p)
 	case kindList:
-		if v.IsNil() {
-			return append(b, isNil)
-		}
-		b = putLength(b, listFormats, v.Len())
-		for i := range v.Len() {
-			b = s.elem.put(b, v.Index(i))
-		}
-		return b
+		s.putList(w, p)
 	default:
-		b = putLength(b, arrayFormats, len(s.fields))
+		w.b = putLength(w.b, arrayFormats, len(s.fields))
 		for i := range s.fields {
-			b = s.fields[i].put(b, v.Field(i))
+			f := &s.fields[i]
+			f.put(w, unsafe.Add(p, f.offset))
 		}
-		return b
 	}
 }
 
-// get sets a new value to what stands at the cursor, which has been verified to be of this shape. Nothing of it is a part of the body.
-func (s *shape) get(c *cursor, v reflect.Value) {
+func (s *shape) putBytes(w *pen, p unsafe.Pointer) {
+	content := s.bytes(p)
+	if n := uint64(len(content)); n > s.most || n < s.least && (n > 0 || !s.optional) {
+		w.wrong = true
+	}
+	if content == nil {
+		w.b = append(w.b, isNil)
+		return
+	}
+	w.b = append(putLength(w.b, binFormats, len(content)), content...)
+}
+
+func (s *shape) putList(w *pen, p unsafe.Pointer) {
+	// All slices lie in memory alike; the elements are found by their size.
+	list := *(*[]byte)(p)
+	if list == nil {
+		w.b = append(w.b, isNil)
+		return
+	}
+	w.wrong = w.wrong || uint64(len(list)) > s.most
+	w.b = putLength(w.b, listFormats, len(list))
+	first, size := unsafe.Pointer(unsafe.SliceData(list)), s.elem.memory.Size()
+	for i := range uintptr(len(list)) {
+		s.elem.put(w, unsafe.Add(first, i*size))
+	}
+}
+
+// bytes returns the bytes that lie at p.
+func (s *shape) bytes(p unsafe.Pointer) []byte {
+	if s.array {
+		return unsafe.Slice((*byte)(p), s.most)
+	}
+	return *(*[]byte)(p)
+}
+
+// load returns the number that lies at p. One that is negative is above every limit.
+func (s *shape) load(p unsafe.Pointer) uint64 {
+	switch s.number {
+	case number8:
+		return uint64(*(*uint8)(p))
+	case number16:
+		return uint64(*(*uint16)(p))
+	case number32:
+		return uint64(*(*uint32)(p))
+	case numberSigned:
+		return uint64(*(*int64)(p))
+	default:
+		return *(*uint64)(p)
+	}
+}
+
+// store sets the number that lies at p.
+func (s *shape) store(p unsafe.Pointer, n uint64) {
+	switch s.number {
+	case number8:
+		*(*uint8)(p) = uint8(n)
+	case number16:
+		*(*uint16)(p) = uint16(n)
+	case number32:
+		*(*uint32)(p) = uint32(n)
+	case numberSigned:
+		*(*int64)(p) = int64(n)
+	default:
+		*(*uint64)(p) = n
+	}
+}
+
+// get sets the new value that lies at p to what stands at the cursor, which has been verified to be of this shape. Nothing of it is a
+// part of the body.
+func (s *shape) get(c *cursor, p unsafe.Pointer) {
 	switch s.kind {
 	case kindBool:
 		b, _ := c.byte()
-		v.SetBool(b == isTrue)
+		*(*bool)(p) = b == isTrue
 	case kindUint:
 		n, _ := c.uint()
-		if v.CanUint() {
-			v.SetUint(n)
-		} else {
-			v.SetInt(int64(n))
-		}
+		s.store(p, n)
 	case kindString:
 		n, _ := c.length(strFormats)
 		b, _ := c.take(n)
-		v.SetString(string(b))
+		*(*string)(p) = string(b)
 	case kindBytes:
 		n, _ := c.length(binFormats)
 		b, _ := c.take(n)
 		switch {
-		case v.Kind() == reflect.Array:
-			copy(v.Bytes(), b)
+		case s.array:
+			copy(s.bytes(p), b)
 		case n > 0:
-			v.SetBytes(append([]byte(nil), b...))
+			*(*[]byte)(p) = append([]byte(nil), b...)
 		}
 	case kindList:
-		n, _ := c.length(listFormats)
-		if n > 0 {
-			v.Grow(int(n))
-			v.SetLen(int(n))
-		}
-		for i := range int(n) {
-			s.elem.get(c, v.Index(i))
-		}
+		s.getList(c, p)
 	default:
 		n, _ := c.length(arrayFormats)
 		for i := range s.fields {
-			s.fields[i].get(c, v.Field(i))
+			f := &s.fields[i]
+			f.get(c, unsafe.Add(p, f.offset))
 		}
 		for range n - uint64(len(s.fields)) { // fields of a later version
 			c.skip(1)
 		}
+	}
+}
+
+func (s *shape) getList(c *cursor, p unsafe.Pointer) {
+	n, _ := c.length(listFormats)
+	if n == 0 {
+		return
+	}
+	list := reflect.NewAt(s.memory, p).Elem()
+	list.Grow(int(n))
+	list.SetLen(int(n))
+	first, size := list.UnsafePointer(), s.elem.memory.Size()
+	for i := range uintptr(n) {
+		s.elem.get(c, unsafe.Add(first, i*size))
 	}
 }
 
@@ -107,14 +177,6 @@ func putUint(b []byte, n uint64) []byte {
 	default:
 		return binary.BigEndian.AppendUint64(append(b, 0xcf), n)
 	}
-}
-
-// putInt appends a number that must not be negative; one that is stays so, for verify to find.
-func putInt(b []byte, n int64) []byte {
-	if n >= 0 {
-		return putUint(b, uint64(n))
-	}
-	return binary.BigEndian.AppendUint64(append(b, 0xd3), uint64(n))
 }
 
 // putLength appends the shortest format of a family that holds a length.
