@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"github.com/lockd/lockd/bench/internal/rig"
 )
 
 // childEnv marks a process of clients: its order comes on the standard input, its findings leave on the standard output,
@@ -68,7 +70,7 @@ var works = map[string]work{
 
 // clients is a running process of clients.
 type clients struct {
-	process *process
+	process *rig.Process
 	in      io.Closer
 	out     *json.Decoder
 }
@@ -87,12 +89,12 @@ func employ(ctx context.Context, o order) (_ *clients, first findings, err error
 	}
 	outRead, outWrite := io.Pipe()
 	cmd.Stdout = outWrite
-	p, err := launch(cmd)
+	p, err := rig.Launch(cmd)
 	if err != nil {
 		return nil, first, err
 	}
 	go func() {
-		<-p.done
+		<-p.Done()
 		_ = outWrite.Close() // never fails
 	}()
 	c := &clients{p, in, json.NewDecoder(outRead)}
@@ -108,8 +110,8 @@ func employ(ctx context.Context, o order) (_ *clients, first findings, err error
 // next returns what they found next.
 func (c *clients) next() (f findings, err error) {
 	if err := c.out.Decode(&f); err != nil {
-		<-c.process.done
-		return f, fmt.Errorf("clients: %w: %s", errors.Join(err, c.process.err), c.process.said.String())
+		<-c.process.Done()
+		return f, fmt.Errorf("clients: %w", errors.Join(err, c.process.Alive()))
 	}
 	return f, nil
 }
@@ -122,7 +124,7 @@ func (c *clients) finish() (findings, error) {
 }
 
 // dismiss ends them at once.
-func (c *clients) dismiss() error { return c.process.kill() }
+func (c *clients) dismiss() error { return c.process.Kill() }
 
 // run makes one work from its beginning to its end.
 func run(ctx context.Context, o order) (findings, error) {

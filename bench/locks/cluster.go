@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -19,7 +18,7 @@ type node struct {
 	name               string
 	dir                string
 	client, peer, http string // addresses
-	process            *process
+	process            *rig.Process
 }
 
 // cluster is a running service.
@@ -32,28 +31,11 @@ type cluster struct {
 
 // build compiles the servers into dir and returns the programs by the names of their systems.
 func build(ctx context.Context, picked []system, dir string) (map[string]string, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	programs := map[string]string{}
+	var programs []rig.Program
 	for _, s := range picked {
-		programs[s.name] = filepath.Join(dir, s.name)
-		where := ""
-		if s.module != "" {
-			out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", s.module).Output()
-			if err != nil {
-				return nil, fmt.Errorf("find %s: %w", s.module, err)
-			}
-			where = strings.TrimSpace(string(out))
-		}
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", programs[s.name], s.program)
-		cmd.Dir = where
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build %s: %w: %s", s.program, err, out)
-		}
+		programs = append(programs, rig.Program{Name: s.name, Package: s.program, Module: s.module})
 	}
-	return programs, nil
+	return rig.Build(ctx, dir, programs...)
 }
 
 // startCluster starts a fresh cluster and returns when it has a leader that all nodes know.
@@ -89,7 +71,7 @@ func (c *cluster) start(ctx context.Context) error {
 		if n.process != nil {
 			continue
 		}
-		p, err := launch(exec.CommandContext(ctx, c.program, c.system.args(c.nodes, i)...))
+		p, err := rig.Launch(exec.CommandContext(ctx, c.program, c.system.args(c.nodes, i)...))
 		if err != nil {
 			return fmt.Errorf("start %s: %w", n.name, err)
 		}
@@ -147,7 +129,7 @@ func (c *cluster) alive() error {
 		if n.process == nil {
 			continue
 		}
-		if err := n.process.alive(); err != nil {
+		if err := n.process.Alive(); err != nil {
 			return fmt.Errorf("%s: %w", n.name, err)
 		}
 	}
@@ -156,7 +138,7 @@ func (c *cluster) alive() error {
 
 func (c *cluster) pids() (pids []int) {
 	for _, n := range c.nodes {
-		pids = append(pids, n.process.pid())
+		pids = append(pids, n.process.PID())
 	}
 	return pids
 }
@@ -173,10 +155,10 @@ func (c *cluster) addresses() (client, pprof []string) {
 func kill(victims ...*node) error {
 	var errs []error
 	for _, n := range victims {
-		errs = append(errs, n.process.cmd.Process.Kill())
+		errs = append(errs, n.process.Signal(syscall.SIGKILL))
 	}
 	for _, n := range victims {
-		<-n.process.done
+		<-n.process.Done()
 		n.process = nil
 	}
 	return errors.Join(errs...)
@@ -187,7 +169,7 @@ func (c *cluster) close() error {
 	var errs []error
 	for _, n := range c.nodes {
 		if n != nil && n.process != nil {
-			errs = append(errs, n.process.kill())
+			errs = append(errs, n.process.Kill())
 		}
 	}
 	errs = append(errs, os.RemoveAll(c.dir))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -98,35 +97,6 @@ func TestFairnessTakesOffTheTurnThatTheWindowCuts(t *testing.T) {
 		if got := fairness(c.grants); got != c.want {
 			t.Errorf("fairness of %v is %v, want %v", c.grants, got, c.want)
 		}
-	}
-}
-
-func TestProcessesEndWhenTheyAreKilled(t *testing.T) {
-	p, err := launch(exec.CommandContext(t.Context(), "sleep", "60"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.alive(); err != nil {
-		t.Error(err)
-	}
-	if err := p.kill(); err != nil {
-		t.Error(err)
-	}
-	if err := p.alive(); err == nil || !strings.Contains(err.Error(), "killed") {
-		t.Errorf("a killed process is said to be: %v", err)
-	}
-	if err := p.kill(); err != nil {
-		t.Errorf("the second kill: %v", err)
-	}
-}
-
-func TestLastWordsAreKept(t *testing.T) {
-	var said tail
-	for i := range 10_000 {
-		fmt.Fprintln(&said, "line", i)
-	}
-	if s := said.String(); len(s) > 4<<10 || !strings.HasSuffix(s, "line 9999") {
-		t.Errorf("kept %d bytes that end in %q", len(s), s[max(0, len(s)-20):])
 	}
 }
 

@@ -1,3 +1,3 @@
-// Package rig is what the benchmarks have in common: what machine they run on, how busy it is, and how rounds of
-// several systems are compared.
+// Package rig is what the benchmarks have in common: what machine they run on, how busy it is, how servers are built and
+// started, and how rounds of several systems are compared.
 package rig

@@ -1,7 +1,10 @@
 package rig
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -36,5 +39,34 @@ func TestProcessesAreMeasured(t *testing.T) {
 	}
 	if n, err := Resident(-1); err == nil {
 		t.Errorf("%d bytes are resident of a process that there is not", n)
+	}
+}
+
+func TestProcessesEndWhenTheyAreKilled(t *testing.T) {
+	p, err := Launch(exec.CommandContext(t.Context(), "sleep", "60"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Alive(); err != nil {
+		t.Error(err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Error(err)
+	}
+	if err := p.Alive(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("a killed process is said to be: %v", err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Errorf("the second kill: %v", err)
+	}
+}
+
+func TestLastWordsAreKept(t *testing.T) {
+	var said tail
+	for i := range 10_000 {
+		fmt.Fprintln(&said, "line", i)
+	}
+	if s := said.String(); len(s) > 4<<10 || !strings.HasSuffix(s, "line 9999") {
+		t.Errorf("kept %d bytes that end in %q", len(s), s[max(0, len(s)-20):])
 	}
 }

@@ -1,0 +1,87 @@
+package rig
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+)
+
+// Process is a program that was started here and ends with this one.
+type Process struct {
+	cmd  *exec.Cmd
+	said tail          // on its standard error
+	done chan struct{} // closed when it has ended
+}
+
+// Launch starts a command, which runs until it ends, Kill is called or its context ends.
+func Launch(cmd *exec.Cmd) (*Process, error) {
+	p := &Process{cmd: cmd, done: make(chan struct{})}
+	cmd.Stderr = &p.said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		_ = cmd.Wait() // its state says how it ended
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// PID returns the id of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done returns a channel that is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Signal sends a signal; a process that has ended is no error.
+func (p *Process) Signal(s os.Signal) error {
+	if err := p.cmd.Process.Signal(s); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// Kill ends it by SIGKILL, and returns when it has ended.
+func (p *Process) Kill() error {
+	err := p.Signal(os.Kill)
+	<-p.done
+	return err
+}
+
+// Alive fails, with its last words, when it has ended.
+func (p *Process) Alive() error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("process %d has ended, %v: %s", p.PID(), p.cmd.ProcessState, p.said.String())
+	default:
+		return nil
+	}
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex // guards the field below
+	last []byte
+}
+
+// Write never fails.
+func (t *tail) Write(b []byte) (int, error) {
+	const most = 4 << 10
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = append(t.last, b...)
+	t.last = append(t.last[:0], t.last[max(0, len(t.last)-most):]...)
+	return len(b), nil
+}
+
+// String returns what was kept.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(bytes.TrimSpace(t.last))
+}
