@@ -219,6 +219,11 @@ bench: ## side by side with other libraries, in a module of its own
 bench-locks: ## three nodes of lockd beside three of etcd, in processes of their own: BENCHFLAGS=-quick for a minute
 	cd bench && $(GO) run ./locks $(BENCHFLAGS)
 
+.PHONY: failover
+failover: ## lose the leader in three ways beside etcd, on hosts of their own: KILLS=50, a quarter of an hour; needs root; FAILOVERFLAGS
+	[ "$$(id -u)" = 0 ] || { echo "make failover makes network namespaces: run it as root"; exit 1; }
+	cd bench && $(GO) run ./failover -kills $(or $(KILLS),50) $(FAILOVERFLAGS)
+
 .PHONY: bench-growth
 bench-growth: ## how cost grows, lockd beside etcd: tables and docs/growth.svg, a quarter of an hour; GROWTHFLAGS=-quick
 	cd bench && $(GO) run ./locks -growth ../docs/growth.svg $(GROWTHFLAGS)

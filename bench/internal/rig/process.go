@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -17,10 +18,15 @@ type Process struct {
 	done chan struct{} // closed when it has ended
 }
 
-// Launch starts a command, which runs until it ends, Kill is called or its context ends.
+// Launch starts a command, which runs until it ends, Kill is called or its context ends. The end of what it says on its standard error
+// is kept, also if it is written elsewhere too.
 func Launch(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, done: make(chan struct{})}
-	cmd.Stderr = &p.said
+	if cmd.Stderr == nil {
+		cmd.Stderr = &p.said
+	} else {
+		cmd.Stderr = io.MultiWriter(&p.said, cmd.Stderr)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, err
