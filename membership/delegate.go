@@ -222,21 +222,17 @@ func compareMembers(a, b Member) int {
 	return strings.Compare(a.Peer.name(), b.Peer.name())
 }
 
-// SetSelf changes what the node tells of itself, and spreads it. The identity stays what it was in Options.
+// SetSelf changes what the node tells of itself; Run spreads it. The identity stays what it was in Options.
 func (g *Gossip) SetSelf(change func(*Meta)) error {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	next := g.self
 	change(&next)
 	next.Peer, next.Primary, next.Keys = g.self.Peer, g.self.Primary, g.self.Keys
-	err := next.Validate()
-	list := g.list
-	if err == nil {
-		g.self = next
-	}
-	g.mu.Unlock()
-	if err != nil || list == nil {
+	if err := next.Validate(); err != nil {
 		return err
 	}
-	spread(list)
+	g.self, g.unspread = next, true
+	g.notify()
 	return nil
 }

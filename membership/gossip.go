@@ -97,6 +97,7 @@ type Gossip struct {
 	mu       sync.Mutex             // guards the fields below
 	list     *memberlist.Memberlist // nil before Run
 	self     Meta
+	unspread bool   // self has changed, and Run is to let others know
 	lines    []line // of memberlist's log
 	unsaid   int    // lines that were too many
 	asked    bool   // see Asked
@@ -180,7 +181,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	joining, stop := context.WithCancel(ctx)
 	var rejoin sync.WaitGroup
 	rejoin.Go(func() { g.rejoin(joining, list) })
-	g.serve(ctx)
+	g.serve(ctx, list)
 	stop()
 	g.sayGoodbye(list)
 	err = list.Leave(leaveTime)
@@ -221,25 +222,31 @@ const (
 	gossipMax = 1
 )
 
-// serve tells what has happened and follows orders until ctx ends.
-func (g *Gossip) serve(ctx context.Context) {
+// serve tells what has happened and follows orders until ctx ends. Nobody else spreads the metadata: of two who did, the one that
+// had read them first could be the last.
+func (g *Gossip) serve(ctx context.Context, list *memberlist.Memberlist) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case o := <-g.orders:
-			g.follow(o)
+			g.follow(list, o)
 		case <-g.wake:
-			g.tell(ctx)
+			g.tell(ctx, list)
 		}
 	}
 }
 
-func (g *Gossip) tell(ctx context.Context) {
+func (g *Gossip) tell(ctx context.Context, list *memberlist.Memberlist) {
 	g.mu.Lock()
+	unspread := g.unspread
+	g.unspread = false
 	changed, doubts, refusals, lines, unsaid := g.changed, g.doubts, g.refusals, g.lines, g.unsaid
 	g.changed, g.doubts, g.refusals, g.lines, g.unsaid = false, nil, nil, nil, 0
 	g.mu.Unlock()
+	if unspread {
+		spread(list)
+	}
 	for _, l := range lines {
 		g.o.Logger.Log(ctx, l.level, "gossip", slog.String("said", l.text))
 	}

@@ -56,7 +56,7 @@ func decodeOrder(b []byte) (o order, err error) {
 }
 
 // follow does what was ordered, by this node or another one, and tells the result through the metadata.
-func (g *Gossip) follow(o order) {
+func (g *Gossip) follow(list *memberlist.Memberlist, o order) {
 	var err error
 	switch o.what {
 	case orderInstall:
@@ -68,7 +68,6 @@ func (g *Gossip) follow(o order) {
 	}
 	g.mu.Lock()
 	g.keysTold()
-	list := g.list
 	g.mu.Unlock()
 	spread(list)
 	if o.done != nil {
