@@ -237,7 +237,7 @@ func TestLongPartitionHeals(t *testing.T) {
 			all = append(all, b.start(i+1, only))
 		}
 		time.Sleep(time.Minute) // a rumour may pass somebody by; the exchange of everything every 15 s does not
-		sixth.leave() // nobody has a seed that answers any more
+		sixth.leave()           // nobody has a seed that answers any more
 		const whole = "n1 alive, n2 alive, n3 alive, n4 alive, n5 alive, n6 left"
 		want(t, 10*time.Second, whole, all...)
 		for _, m := range all[:2] {

@@ -11,9 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/lockd/lockd/internal/netlab"
-
 	"github.com/lockd/lockd/bench/internal/rig"
+	"github.com/lockd/lockd/internal/netlab"
 )
 
 // size is that of every cluster.

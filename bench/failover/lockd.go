@@ -11,9 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	client "github.com/lockd/lockd/client/go"
-
 	"github.com/lockd/lockd/bench/internal/rig"
+	client "github.com/lockd/lockd/client/go"
 )
 
 // The ports of a lockd node; each is alone on its host.

@@ -8,9 +8,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/lockd/lockd/internal/netlab"
-
 	"github.com/lockd/lockd/bench/internal/rig"
+	"github.com/lockd/lockd/internal/netlab"
 )
 
 // plan is a comparison to be made.
