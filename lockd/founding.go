@@ -54,6 +54,7 @@ type founding struct {
 type founded struct {
 	id        identity
 	transport *tcp.Transport
+	address   string // of it, for the others
 	log       raft.Storage
 	voters    []raft.Peer
 	detail    nodeDetail // what it tells of itself
@@ -80,7 +81,7 @@ func (f *founding) run(ctx context.Context) (_ *founded, err error) {
 	if err != nil {
 		return nil, err
 	}
-	done := &founded{id: *f.id, transport: p.transport, voters: voters}
+	done := &founded{id: *f.id, transport: p.transport, address: p.advertise, voters: voters}
 	if f.id.Founded {
 		done.log, done.voters, err = f.continued()
 	} else {

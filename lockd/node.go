@@ -58,6 +58,7 @@ type node struct {
 	vow    *vow               // from join on
 
 	transport *tcp.Transport // once it has joined
+	address   string         // of it, for the others
 
 	isAdmitted bool // a configuration names this node, which is saved; used by follow alone
 
@@ -67,6 +68,7 @@ type node struct {
 	raft      member
 	standing  standing
 	findings  findings
+	moves     moves
 	disk      disk
 	opened    chan struct{} // closed when open has come to its end
 	joined    chan struct{} // closed when all of the above are there
@@ -188,7 +190,7 @@ func (n *node) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.id, n.transport, n.isAdmitted = in.id, in.transport, in.id.Admitted
+	n.id, n.transport, n.address, n.isAdmitted = in.id, in.transport, in.address, in.id.Admitted
 	if err := n.assemble(in); err != nil {
 		return errors.Join(err, in.close())
 	}

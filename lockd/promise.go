@@ -51,6 +51,8 @@ type question struct {
 	Health bool `json:"health,omitempty"`
 	// Clock asks what time it is, to compare.
 	Clock bool `json:"clock,omitempty"`
+	// Moved tells a leader at which address the node that asks is now.
+	Moved string `json:"moved,omitempty"`
 }
 
 // reply answers a question.
@@ -112,6 +114,8 @@ func (n *node) answer(ctx context.Context, from tcp.Asker, b []byte) ([]byte, er
 			return nil, errors.New("this node does not lead any more")
 		}
 		r.Health, err = n.health(ctx)
+	case q.Moved != "":
+		err = n.heardMove(ctx, from, q.Moved)
 	case q.Clock:
 		r.Clock = n.reading()
 	default:

@@ -79,6 +79,7 @@ func (n *node) serve(ctx, life, serve context.Context, serving *parts, stop cont
 	serving.run(serve, "the directory of nodes", n.directory.run)
 	serving.run(serve, "the watch of the disk", n.disk.run)
 	serving.run(serve, "the watch of the cluster", n.follow)
+	serving.run(serve, "the watch of the address", n.sayMoves)
 	serving.run(serve, "the care of the cluster", newSteward(n).run)
 	serving.wg.Go(func() { n.awaitReady(serve) })
 	serving.wg.Go(func() { n.awaitFailure(serve) })

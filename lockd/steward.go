@@ -82,6 +82,9 @@ func (w *steward) turn(ctx context.Context, now time.Time) error {
 	servers := w.observe(now, s, members)
 	advice := membership.Advise(w.policy, now.Sub(w.since), servers)
 	w.n.findings.set(s.Term, servers, members, advice)
+	if one, err := w.moved(ctx, s); one || err != nil {
+		return err
+	}
 	if p, ok := w.applicant(ctx, s, members); ok {
 		next := raft.Config{Voters: s.Config.Voters, Learners: append(slices.Clone(s.Config.Learners), p)}
 		_, err := w.n.raft.Reconfigure(ctx, s.Config.Index, next)
