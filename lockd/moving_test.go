@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lockd/lockd/lockd"
@@ -15,6 +16,7 @@ func (w *wild) awaitAddress(name, address string) {
 	var last string
 	for range 300 {
 		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
 		last = ""
 		var applied []uint64
 		for _, n := range w.nodes {
