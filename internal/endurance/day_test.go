@@ -41,14 +41,14 @@ type day struct {
 // crashed or stopped. Now and then the load stops, and when all is quiet there are as many goroutines, and as many entries in each table, list, queue
 // and channel of nodes and clients as before, and as much memory.
 func TestDayOfLeaders(t *testing.T) {
-	const shortLooks, shortFrom = 10, 3 // a short run looks more often, or it would not see enough
+	const shortLooks, shortFrom = 30, 4 // a short run looks more often: of a few values that swing, some rise by chance
 	changes, seed := changesPerHour*rounds(t, "LOCKD_HOURS", 2), uint64(rounds(t, "LOCKD_SEED", 1))
 	looks, from := changes/changesPerHour, 4
 	if looks < 2*from {
 		looks, from = shortLooks, shortFrom
 	}
 	if testing.Short() {
-		changes = 2 * shortLooks
+		changes = shortLooks
 	}
 	d := &day{changes: map[string]int{}, found: courses{}}
 	synctest.Test(t, func(t *testing.T) {
