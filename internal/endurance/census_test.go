@@ -261,8 +261,8 @@ func (c course) mean() float64 {
 const (
 	slack        = 8.0      // things
 	byteSlack    = 16 << 10 // bytes of a kind
-	heapSlack    = 3 << 20 // the entries of a message share its bytes, up to 1 MiB, until the log of each node has dropped the last of them
-	fraction     = 0.03 // of the mean
+	heapSlack    = 3 << 20  // the entries of a message share its bytes, up to 1 MiB, until the log of each node has dropped the last of them
+	fraction     = 0.03     // of the mean
 	heapFraction = 0.10
 )
 
