@@ -28,16 +28,10 @@ func newLinks() links { return links{} }
 // up reports whether anything can be sent.
 func (l *links) up() bool { return l.of[0].up || l.of[1].up }
 
-// usable reports whether a slot is up, and not the one in doubt while the other one is up.
-func (l *links) usable(s Slot) bool {
-	avoided := l.doubted && s == l.primary && l.of[1-s].up
-	return l.of[s].up && !avoided
-}
-
-// best returns the primary slot if it is usable, else the other.
+// best returns the primary slot if it is up and not in doubt, else the other.
 func (l *links) best() Slot {
 	switch {
-	case l.usable(l.primary):
+	case l.of[l.primary].up && !(l.doubted && l.of[1-l.primary].up):
 		return l.primary
 	case l.of[1-l.primary].up:
 		return 1 - l.primary
@@ -46,9 +40,9 @@ func (l *links) best() Slot {
 	}
 }
 
-// other returns the slot that is usable and not s, else s itself if it is up.
+// other returns the slot that is up and not s, else s itself if it is up. A connection in doubt is no way out.
 func (l *links) other(s Slot) Slot {
-	if s < slotCount && l.usable(1-s) {
+	if s < slotCount && l.of[1-s].up && !(l.doubted && l.primary == 1-s) {
 		return 1 - s
 	}
 	return l.best()
