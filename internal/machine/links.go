@@ -6,7 +6,6 @@ import "time"
 type links struct {
 	of      [slotCount]link
 	primary Slot
-	doubted bool // the primary one is silent, and the other one is used if it is up
 }
 
 type link struct {
@@ -16,11 +15,6 @@ type link struct {
 	// confirms does not count: what waits over this one might wait for ever.
 	number uint64
 	asked  time.Duration
-
-	listens bool          // something is waited for over it, as primary connection
-	quiet   time.Duration // of listens: since when nothing came over it
-	probed  bool          // of listens: a KeepAlive was sent at probeAt to see whether it answers
-	probeAt time.Duration
 }
 
 func newLinks() links { return links{} }
@@ -28,10 +22,10 @@ func newLinks() links { return links{} }
 // up reports whether anything can be sent.
 func (l *links) up() bool { return l.of[0].up || l.of[1].up }
 
-// best returns the primary slot if it is up and not in doubt, else the other.
+// best returns the primary slot if it is up, else the other.
 func (l *links) best() Slot {
 	switch {
-	case l.of[l.primary].up && !(l.doubted && l.of[1-l.primary].up):
+	case l.of[l.primary].up:
 		return l.primary
 	case l.of[1-l.primary].up:
 		return 1 - l.primary
@@ -40,9 +34,9 @@ func (l *links) best() Slot {
 	}
 }
 
-// other returns the slot that is up and not s, else s itself if it is up. A connection in doubt is no way out.
+// other returns the slot that is up and not s, else s itself if it is up.
 func (l *links) other(s Slot) Slot {
-	if s < slotCount && l.of[1-s].up && !(l.doubted && l.primary == 1-s) {
+	if s < slotCount && l.of[1-s].up {
 		return 1 - s
 	}
 	return l.best()
@@ -67,9 +61,6 @@ func (m *Machine) hang(s Slot) {
 
 // prefer makes s the primary slot, and its connection the only one.
 func (m *Machine) prefer(s Slot) {
-	if m.links.doubted {
-		m.links.doubted, m.patience = false, m.shortest()
-	}
 	m.links.primary = s
 	m.hang(1 - s)
 }
@@ -78,7 +69,7 @@ func (m *Machine) prefer(s Slot) {
 // from the others. The other one is given up the next time.
 func (m *Machine) moveOn() {
 	if s := m.links.primary; m.links.of[s].up && m.links.of[1-s].up {
-		m.links.primary, m.links.doubted = 1-s, false
+		m.links.primary = 1 - s
 		m.hang(s)
 		m.want(s)
 	}
@@ -90,7 +81,7 @@ func (m *Machine) Connected(now time.Duration, s Slot) {
 	if s >= slotCount || !m.links.of[s].wanted {
 		return
 	}
-	m.links.of[s] = link{wanted: true, up: true}
+	m.links.of[s].up, m.links.of[s].number = true, 0
 	if !m.links.of[m.links.primary].up {
 		m.links.primary = s
 	}
@@ -100,9 +91,6 @@ func (m *Machine) Connected(now time.Duration, s Slot) {
 	case open:
 		m.sendKeepAlive(s)
 		m.calls.moved(m, noSlot)
-		if m.links.doubted {
-			m.calls.double(m, 1-s, s)
-		}
 	case stopping, stopped:
 	}
 	for i := range m.old {
@@ -119,7 +107,6 @@ func (m *Machine) Disconnected(now time.Duration, s Slot) {
 		return
 	}
 	m.links.of[s].up = false
-	m.links.doubted = m.links.doubted && s != m.links.primary
 	if best := m.links.best(); best != noSlot {
 		m.links.primary = best
 	}
@@ -132,8 +119,7 @@ func (m *Machine) Disconnected(now time.Duration, s Slot) {
 // beat sends the KeepAlives that are due: over the primary connection, and over another node when the last one was
 // not answered in time.
 func (m *Machine) beat() {
-	m.beatAt = m.now + m.pulse()
-	m.patience = max(m.patience/2, m.shortest()) // for false alarms are forgiven
+	m.beatAt = m.now + m.interval()
 	if m.doubtful() {
 		m.want(1 - m.links.primary)
 	}
@@ -144,18 +130,10 @@ func (m *Machine) beat() {
 	}
 }
 
-// pulse is the time to the next KeepAlive. Who waits in a queue sends nothing else by which it could notice that its node is gone.
-func (m *Machine) pulse() time.Duration {
-	if m.calls.waits > 0 {
-		return min(m.interval(), waitPulse)
-	}
-	return m.interval()
-}
-
 // doubtful reports whether the primary connection is down, or a KeepAlive over it was not answered in time.
 func (m *Machine) doubtful() bool {
 	l := &m.links.of[m.links.primary]
-	return !l.up || m.links.doubted || l.number != 0 && m.now-l.asked >= m.interval()
+	return !l.up || l.number != 0 && m.now-l.asked >= m.interval()
 }
 
 func (m *Machine) sendKeepAlive(s Slot) {
