@@ -5,10 +5,14 @@ import "time"
 // How the leader's loop is timed.
 const (
 	TurnMax  = 125 * time.Millisecond // the loop takes a turn at least this often
-	StallMax = 250 * time.Millisecond // of the time between two turns, no more than this is counted
+	StallMax = 250 * time.Millisecond // a turn that comes later than this after the one before is late
+
+	// StallCount is what counts of the time before a late turn, unless more of it has been told already. It is less than the margin of
+	// a client, whose TTL is at least half a second: a monotonic clock that leaps once ends nothing before its holder knows.
+	StallCount = 50 * time.Millisecond
 )
 
-// clock counts the time in which the leader's loop was running: the monotonic time less what it stood still beyond StallMax. So a
+// clock counts the time in which the leader's loop was running: the monotonic time less what it stood still before a late turn. So a
 // leader that was stopped finds everybody's time where it was, and expires nobody for its own stall.
 //
 // Lateness is measured against the previous turn, not against the wake-up that the loop had asked for: a loop that is stopped just
@@ -16,12 +20,18 @@ const (
 type clock struct {
 	turn    time.Duration // monotonic time of the last turn
 	counted time.Duration // what was counted up to it
+	told    time.Duration // the greatest counted time that anybody was told
 	offset  time.Duration // cluster time less counted time; fixed once for a leadership
 }
 
-// at returns the counted time at the monotonic time now. It never goes back as long as now does not.
+// at returns the counted time at the monotonic time now. It never goes back.
 func (c *clock) at(now time.Duration) time.Duration {
-	return c.counted + min(max(now-c.turn, 0), StallMax)
+	ran := max(now-c.turn, 0)
+	if ran > StallMax {
+		ran = StallCount
+	}
+	c.told = max(c.told, c.counted+ran)
+	return c.told
 }
 
 // step begins a turn and reports whether it was late.

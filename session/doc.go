@@ -29,7 +29,7 @@
 // quorum round that began after it was received, and only if no Expire of the session was proposed meanwhile. A session is
 // expired only after a quorum round that began after its deadline, and only if no KeepAlive was received before that round
 // was acknowledged. After a change of leader every session has its full TTL, counted from the apply of the new leader's first
-// entry. Time in which the leader's loop stood still for more than [StallMax] is not counted.
+// entry. Of the time before a turn later than [StallMax] only [StallCount] counts.
 //
 // Given clock rates within 1 %, a client that counts its validity from the sending of an answered KeepAlive knows of its
 // session's end before anybody else can.

@@ -12,7 +12,7 @@ type Events struct {
 	Ended   func(term raft.Term)                // a leadership is over
 	Expired func(sessions int)                  // so many sessions were ended by one entry
 	Round   func(took time.Duration, err error) // a quorum round is over
-	Late    func(by time.Duration)              // a turn came that long after the one before; only session.StallMax of it counts
+	Late    func(by time.Duration)              // a turn came that long after the one before; only session.StallCount of it counts
 	Unfit   func()                              // turns are late all the time: leadership is given away
 	// Command: a client's command was applied. Commit is the time from its stamp to the beginning of the batch it was applied in,
 	// apply the time that batch took.
