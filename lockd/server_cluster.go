@@ -87,8 +87,8 @@ func (s *Server) GossipMembers() ([]GossipMember, error) {
 }
 
 // RotateKeys takes a step of a rotation of the gossip keys on all nodes: install a new one, use it, remove the old one. It returns when
-// all have followed. The error wraps membership.ErrMembersMissing when a node of the cluster is not there, and membership.ErrKeyOrder
-// when a step before it is missing; nothing has changed then. After any other error the same order again is safe.
+// all have followed. The error wraps membership.ErrMembersMissing when a node of the cluster is not there, or goes before it has followed,
+// and membership.ErrKeyOrder when a step before it is missing: nothing has changed then. After any error the same order again is safe.
 func (s *Server) RotateKeys(ctx context.Context, o KeyOrder) error {
 	n, err := s.open()
 	if err != nil {

@@ -2,6 +2,7 @@ package membership_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -196,4 +197,40 @@ func TestParseKeys(t *testing.T) {
 	if strings.Contains(k.ID().String(), k.String()[:4]) {
 		t.Error("the name of a key tells the key")
 	}
+}
+
+// A step has not been taken by all when one of those who must take it has gone in the middle: it would be locked out later.
+func TestKeyStepEndsWithoutWhoHasGone(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bubble) {
+		old, next := membership.NewKey(), membership.NewKey()
+		full := []string{old.String(), membership.NewKey().String(), membership.NewKey().String(), membership.NewKey().String()}
+		text, err := json.Marshal(full)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "gossip.keyring")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ring, err := membership.OpenKeyring(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n1, n2 := b.startWith(1, old), b.startWith(2, old)
+		n3 := b.start(3, func(o *membership.Options) { o.Keyring = ring }) // it cannot take another key
+		want(t, 5*time.Second, "n1 alive, n2 alive, n3 alive", n1, n2, n3)
+		required := peers(n1, n2, n3)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- n1.InstallKey(ctx, next, required) }()
+		time.Sleep(2 * time.Second)
+		b.crash(n3, n1, n2)
+		err = <-done
+		if !errors.Is(err, membership.ErrMembersMissing) || !strings.Contains(err.Error(), "n3") || ctx.Err() != nil {
+			t.Errorf("n3 has gone before it followed: %v", err)
+		}
+		n1.leave()
+		n2.leave()
+	})
 }

@@ -112,7 +112,7 @@ var (
 
 // InstallKey gives every member a key to decrypt with, the first step of a rotation. It returns when all tell that they have it, or
 // with the error of ctx and the names of those who do not. Those of required who are no members are an error, before anything is
-// changed: they would be locked out later.
+// changed: they would be locked out later. So is one of them who goes before he has followed; the same step again is safe.
 func (g *Gossip) InstallKey(ctx context.Context, k Key, required []Peer) error {
 	if err := memberlist.ValidateKey(k); err != nil {
 		return err
@@ -176,7 +176,7 @@ func (g *Gossip) rotate(ctx context.Context, o order, required []Peer, may func(
 			return fmt.Errorf("%s was not reached; the same command again is safe: %w", m.Name, err)
 		}
 	}
-	return g.await(ctx, done)
+	return g.await(ctx, required, done)
 }
 
 // settleTime is how long the members are given to tell what the step before has done: it may have been ordered at another node.
@@ -235,14 +235,19 @@ func (g *Gossip) everybody(required []Peer) (alive []Member, err error) {
 	return alive, nil
 }
 
-func (g *Gossip) await(ctx context.Context, done func(*Meta) bool) error {
+// await returns when all have followed. Who has gone before that has not, and must not be locked out by the next step.
+func (g *Gossip) await(ctx context.Context, required []Peer, done func(*Meta) bool) error {
 	for {
 		g.mu.Lock()
 		news := g.news
 		g.mu.Unlock()
+		alive, err := g.everybody(required)
+		if err != nil {
+			return fmt.Errorf("the others have their order; give it again later: %w", err)
+		}
 		var behind []string
-		for _, m := range g.Members() {
-			if m.Status == Alive && !done(&m.Meta) {
+		for _, m := range alive {
+			if !done(&m.Meta) {
 				behind = append(behind, m.Name)
 			}
 		}
