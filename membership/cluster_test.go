@@ -288,7 +288,12 @@ func TestForeignersAreRefusedOnBothSides(t *testing.T) {
 			"applies formats 3 to 4", "applies formats 1 to 2",
 		},
 		"name of the cluster": {
-			func(o *membership.Options) { o.ClusterName = "other" }, "", "another cluster name or other gossip keys",
+			func(o *membership.Options) { o.ClusterName = "other" },
+			`it gossips for "lockd/other", this node for the cluster "test"`, "another cluster name or other gossip keys",
+		},
+		"key": {
+			func(o *membership.Options) { o.Keyring = ringOf(t, membership.NewKey()) },
+			"it encrypts its gossip, and this node has no gossip key", "it gossips in the clear, this node with the gossip key",
 		},
 		"loopback": {
 			func(o *membership.Options) { o.Advertise = netip.MustParseAddrPort("127.0.0.1:7402") },

@@ -170,6 +170,7 @@ func (g *Gossip) note(n *memberlist.Node, s Status) {
 	}
 	g.members[n.Name] = m
 	delete(g.refused, m.Address.String())
+	delete(g.refused, m.Address.Addr().String())
 	g.forgetGone()
 	if s == Failed {
 		g.counts.Failures++

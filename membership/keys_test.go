@@ -18,11 +18,17 @@ import (
 // startWith runs node i with a ring of its own, in memory.
 func (b *bubble) startWith(i int, k membership.Key) *member {
 	b.t.Helper()
+	ring := ringOf(b.t, k)
+	return b.start(i, func(o *membership.Options) { o.Keyring = ring })
+}
+
+func ringOf(t *testing.T, k membership.Key) *membership.Keyring {
+	t.Helper()
 	ring, err := membership.NewKeyring(k)
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return b.start(i, func(o *membership.Options) { o.Keyring = ring })
+	return ring
 }
 
 func peers(members ...*member) (list []membership.Peer) {
@@ -83,6 +89,16 @@ func TestKeysRotate(t *testing.T) {
 		if got := late.reasons(); !strings.Contains(got, "other gossip keys") || !strings.Contains(got, old.ID().String()) {
 			t.Errorf("who comes with the old key hears %q", got)
 		}
+		if got := n1.reasons(); got != "it has other gossip keys than this node, which encrypts with the gossip key "+next.ID().String() {
+			t.Errorf("of who comes with the old key is told %q", got)
+		}
+		plain := b.start(5)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := n1.reasons(); !strings.Contains(got, "it gossips in the clear, this node with the gossip key "+next.ID().String()) {
+			t.Errorf("of who comes without a key is told %q", got)
+		}
+		plain.leave()
 		for _, m := range append(all, late) {
 			m.leave()
 		}

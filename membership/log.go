@@ -2,7 +2,10 @@ package membership
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 )
 
@@ -37,6 +40,10 @@ func (h logHandler) WithGroup(string) slog.Handler { return h }
 // Handle implements slog.Handler.
 func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 	l, g := parseLine(r.Message), h.g
+	if from, reason := g.unheard(l.text); reason != nil {
+		g.refuse(from, "", reason)
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if name, ok := suspected(l.text); ok {
@@ -55,6 +62,33 @@ func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	g.notify()
 	return nil
+}
+
+// unheard returns why somebody cannot be heard, if a line says so: memberlist writes it at each attempt, in words of its own.
+func (g *Gossip) unheard(text string) (from string, reason error) {
+	text, from, _ = strings.Cut(text, " from=")
+	if at, err := netip.ParseAddrPort(from); err == nil {
+		from = at.Addr().Unmap().String() // the port is another one each time
+	}
+	switch _, label, _ := strings.Cut(text, "with unacceptable label "); {
+	case label != "":
+		return from, fmt.Errorf("it gossips for %s, this node for the cluster %q", strings.TrimSuffix(label, ":"), g.o.ClusterName)
+	case strings.Contains(text, "no installed keys could decrypt"):
+		return from, fmt.Errorf("it has other gossip keys than this node, which encrypts with %s", g.keyName())
+	case strings.Contains(text, "encryption is configured but remote state is not encrypted"):
+		return from, fmt.Errorf("it gossips in the clear, this node with %s", g.keyName())
+	case strings.Contains(text, "remote state is encrypted and encryption is not configured"):
+		return from, errors.New("it encrypts its gossip, and this node has no gossip key")
+	}
+	return "", nil
+}
+
+// keyName names the key that the node encrypts with.
+func (g *Gossip) keyName() string {
+	if g.o.Keyring == nil {
+		return "no gossip key"
+	}
+	return "the gossip key " + g.o.Keyring.Primary().String()
 }
 
 func parseLine(text string) line {

@@ -116,16 +116,13 @@ func (g *Gossip) failedJoin(address string, err error) {
 	has := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(text, p) })
 	}
-	keys := "no gossip key"
-	if g.o.Keyring != nil {
-		keys = fmt.Sprintf("the gossip key %s", g.o.Keyring.Primary())
-	}
+	_, reason := g.unheard(text)
 	switch {
+	case reason != nil:
+		g.refuse(address, "", reason)
 	case has("EOF", "reset by peer"):
 		g.refuse(address, "", fmt.Errorf("it closed the connection without a word, as a node does that has another cluster name or other "+
-			"gossip keys than this one (cluster name %q, %s); its log says which", g.o.ClusterName, keys))
-	case has("crypt"):
-		g.refuse(address, "", fmt.Errorf("it has other gossip keys than this node, which encrypts with %s: %s", keys, text))
+			"gossip keys than this one (cluster name %q, %s); its log says which", g.o.ClusterName, g.keyName()))
 	case has("timeout", "deadline exceeded", "refused", "unreachable", "no route"):
 		g.o.Logger.Debug("gossip: no answer", slog.String("address", address), slog.String("error", text))
 	default:
