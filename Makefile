@@ -168,6 +168,16 @@ rolling: ## restart five nodes in turn, and replace all five by new ones, under 
 	@$(call must-match,^TestReplace,./internal/rolling/)
 	LOCKD_ROLLING=$(or $(ROUNDS),3) $(GO) test -count=1 -v -run '^Test(Restart|Replace)' -timeout=2h ./internal/rolling/
 
+.PHONY: keys
+keys: ## change the gossip key of five nodes under load, and interrupt it at each step: ROUNDS=5
+	@$(call must-match,^TestKeys,./internal/rolling/)
+	LOCKD_ROLLING=$(or $(ROUNDS),5) $(GO) test -count=1 -v -run '^TestKeys' -timeout=2h ./internal/rolling/
+
+.PHONY: outage
+outage: ## stop and kill all of five nodes, and start them in any order; a quorum serves within 5 s: ROUNDS=20 SEED=1
+	@$(call must-match,^TestOutage,./internal/rolling/)
+	LOCKD_ROLLING=$(or $(ROUNDS),20) $(if $(SEED),LOCKD_SEED=$(SEED)) $(GO) test -count=1 -v -run '^TestOutage' -timeout=2h ./internal/rolling/
+
 .PHONY: mixed
 mixed: ## bring five nodes of an older commit to this one under load, and one back: OLD=COMMIT
 	@[ -n "$(OLD)" ] || { echo "make mixed needs a commit: OLD=COMMIT"; exit 1; }

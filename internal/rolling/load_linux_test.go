@@ -17,7 +17,7 @@ import (
 
 const (
 	sessionTTL = 10 * time.Second
-	timeout    = 10 * time.Second // of each request
+	timeout    = 10 * time.Second
 	pace       = 4 * time.Millisecond
 	between    = 200 // requests between two steps of the operator
 )
@@ -26,6 +26,8 @@ const (
 type load struct {
 	t         testing.TB
 	endpoints []string
+	ttl       time.Duration // of sessions
+	timeout   time.Duration // of each request
 	end       context.CancelFunc
 	all       sync.WaitGroup
 	clients   []*client.Client
@@ -61,7 +63,9 @@ type holder struct {
 // startLoad begins the work of clients that are told these addresses.
 func startLoad(t testing.TB, endpoints []string) *load {
 	t.Helper()
-	l := &load{t: t, endpoints: endpoints, places: map[string]*place{}, done: map[string]int64{}, slowest: map[string]time.Duration{}}
+	l := &load{
+		t: t, endpoints: endpoints, ttl: sessionTTL, timeout: timeout, places: map[string]*place{}, done: map[string]int64{}, slowest: map[string]time.Duration{},
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	l.end = cancel
 	t.Cleanup(l.stop)
@@ -93,7 +97,7 @@ func startLoad(t testing.TB, endpoints []string) *load {
 
 func (l *load) client() *client.Client {
 	l.t.Helper()
-	c, err := client.New(client.Config{Endpoints: l.endpoints, TTL: sessionTTL})
+	c, err := client.New(client.Config{Endpoints: l.endpoints, TTL: l.ttl})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -118,7 +122,7 @@ func (l *load) repeat(ctx context.Context, work func()) {
 
 // request makes one request, which must succeed within the time-out. The end of the test does not cut it short.
 func (l *load) request(ctx context.Context, what string, f func(ctx context.Context) error) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.timeout)
 	defer cancel()
 	began := time.Now()
 	err := f(ctx)
