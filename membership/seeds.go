@@ -92,6 +92,11 @@ type Resolver interface {
 	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
 }
 
+// Resolve returns the addresses that the seed stands for now, as the system's resolver tells.
+func (s Seed) Resolve(ctx context.Context) ([]netip.AddrPort, error) {
+	return s.resolve(ctx, net.DefaultResolver)
+}
+
 // resolve returns the addresses that a seed stands for now, at most maxSeeds.
 func (s Seed) resolve(ctx context.Context, r Resolver) (found []netip.AddrPort, err error) {
 	switch s.kind {

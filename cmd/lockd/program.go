@@ -80,7 +80,7 @@ lockd show jobs/nightly                    # who holds it, who waits`,
 		Commands: []*cli.Command{
 			p.lockCommand(), p.electCommand(), p.leaseCommand(),
 			p.lsCommand(), p.showCommand(), p.leaderCommand(), p.checkTokenCommand(), p.sessionCommand(), p.statusCommand(),
-			p.serveCommand(), p.clusterCommand(), p.keyringCommand(), p.snapshotCommand(), p.benchCommand(),
+			p.serveCommand(), p.doctorCommand(), p.clusterCommand(), p.keyringCommand(), p.snapshotCommand(), p.benchCommand(),
 			p.completionCommand(), p.completeCommand(), p.versionCommand(),
 		},
 		HideHelp: true, HideVersion: true,
