@@ -95,3 +95,30 @@ func TestHintsAgainstALiveLeader(t *testing.T) {
 		t.Errorf("after false hints it is %v in term %d, which was %d; %d elections have begun", s.Role, s.Term, term, g.rounds-rounds)
 	}
 }
+
+// TestSuspectsStandOneAfterTheOther: of two followers that notice the silence at one moment, the second leaves the first the time for
+// both its votes, on processors and disks that are busy too. Else each votes for itself, and both wait for half an election timeout.
+func TestSuspectsStandOneAfterTheOther(t *testing.T) {
+	g, leader, followers := led(t, raft.Options{})
+	g.stopped = leader
+	g.lost = func(raft.Message) bool { return true }
+	var stood []time.Duration
+	g.run(2*election, func() bool {
+		n := 0
+		for _, f := range followers {
+			if f.core.Standing().Role == raft.PreCandidate {
+				n++
+			}
+		}
+		for len(stood) < n {
+			stood = append(stood, g.now)
+		}
+		return len(stood) == len(followers)
+	})
+	if len(stood) != 2 {
+		t.Fatalf("%d of 2 stood", len(stood))
+	}
+	if gap := stood[1] - stood[0]; gap < heartbeat*2/3 || gap > heartbeat {
+		t.Errorf("the second stands %v after the first", gap)
+	}
+}

@@ -46,7 +46,7 @@ const (
 	silenceHeartbeats = 4    // nothing heard for so long is a hint
 	graceHeartbeats   = 1.5  // after a lost connection
 	silenceGraceBeats = 3    // after silence, which a pause of the leader may explain
-	rankHeartbeats    = 0.25 // between two followers that suspect at the same moment
+	rankHeartbeats    = 0.75 // between two followers that suspect at the same moment: enough for both votes of the first
 	hintsPerWindow    = 3    // hinted elections in one window, then only ElectionTimeout counts
 	hintWindow        = 10   // in units of ElectionTimeout
 
