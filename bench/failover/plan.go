@@ -64,32 +64,66 @@ func (p plan) run(ctx context.Context, w io.Writer) (cells []*cell, err error) {
 	return p.rounds(ctx, w, clusters)
 }
 
-func (p plan) rounds(ctx context.Context, w io.Writer, clusters []*cluster) ([]*cell, error) {
-	var cells []*cell
+// rounds makes the rounds. Tries of one system may still wait for their time-outs while the next one is measured: that costs nothing.
+func (p plan) rounds(ctx context.Context, w io.Writer, clusters []*cluster) (cells []*cell, err error) {
 	for _, f := range p.faults {
 		for _, s := range p.systems {
 			cells = append(cells, &cell{fault: f, system: s, book: newBook()})
 		}
 	}
+	finishing := make([]chan error, len(clusters)) // the last round of each
+	for i := range finishing {
+		finishing[i] = make(chan error, 1)
+		finishing[i] <- nil
+	}
 	for kill := range p.kills {
 		for i := range p.faults {
 			for k := range clusters {
 				which := (k + kill + i) % len(clusters)
-				began := time.Now()
-				one := cells[i*len(clusters)+which]
-				r := round{c: clusters[which], f: one.fault, b: one.book, prefix: fmt.Sprintf("failover/%s/%d/", one.fault.name, kill)}
-				res, err := r.run(ctx)
-				if err != nil {
-					return cells, fmt.Errorf("round %d, %s of %s: %w", kill+1, one.fault.name, one.system.name, err)
+				if err = <-finishing[which]; err == nil {
+					c := cells[i*len(clusters)+which]
+					err = c.round(ctx, w, clusters[which], kill, finishing[which])
+				} else {
+					finishing[which] <- nil // it has been told
 				}
-				one.results = append(one.results, res)
-				fmt.Fprintf(w, "%3d %-4s %-15s first %4d ms, waiter %4d ms, all after %4d ms; back %4d ms; round %.1f s\n", kill+1, one.fault.name,
-					one.system.name, res.First.Milliseconds(), res.Waiter.Milliseconds(), slowest(res.Each).Milliseconds(),
-					res.Back.Milliseconds(), time.Since(began).Seconds())
+				if err != nil {
+					return cells, errors.Join(err, all(finishing))
+				}
 			}
 		}
 	}
-	return cells, nil
+	return cells, all(finishing)
+}
+
+func all(finishing []chan error) error {
+	var errs []error
+	for _, f := range finishing {
+		errs = append(errs, <-f)
+	}
+	return errors.Join(errs...)
+}
+
+// round makes one round. What became of it goes to finished when every try has ended.
+func (c *cell) round(ctx context.Context, w io.Writer, on *cluster, kill int, finished chan<- error) error {
+	began := time.Now()
+	r := newRound(on, c.fault, c.book, fmt.Sprintf("failover/%s/%d/", c.fault.name, kill))
+	err := r.run(ctx)
+	took := time.Since(began)
+	go func() {
+		res, err := r.finish(ctx)
+		if err != nil {
+			err = fmt.Errorf("round %d, %s of %s: %w", kill+1, c.fault.name, c.system.name, err)
+		}
+		c.results = append(c.results, res)
+		fmt.Fprintf(w, "%3d %-4s %-15s first %4d ms, waiter %4d ms, all after %4d ms; back %4d ms; round %.1f s\n", kill+1, c.fault.name,
+			c.system.name, res.First.Milliseconds(), res.Waiter.Milliseconds(), slowest(res.Each).Milliseconds(), res.Back.Milliseconds(),
+			took.Seconds())
+		finished <- err
+	}()
+	if err != nil {
+		err = fmt.Errorf("round %d, %s of %s: %w", kill+1, c.fault.name, c.system.name, err)
+	}
+	return err
 }
 
 func slowest(list []time.Duration) (most time.Duration) {

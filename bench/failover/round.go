@@ -27,30 +27,63 @@ type result struct {
 	Back   time.Duration   // from the mending until all nodes had caught up
 }
 
-// round loses the leader once.
+// round loses the leader once: run, then finish, whatever run returned.
 type round struct {
 	c      *cluster
 	f      fault
 	b      *book
 	prefix string // of the names of locks, of this round alone
-	term   uint64 // of the leader that is lost
 
-	sessions []session // the askers, then a holder and a waiter
-	at       time.Time // of the loss
+	sessions            []session // the askers, then a holder and a waiter
+	load, probes, queue sync.WaitGroup
+	struck, enough      chan struct{} // closed when the leader is lost, and when no more tries are to begin
+	strike, stop        func()        // close them
+	at                  time.Time     // of the loss
+	granted             []time.Time   // of each asker, the first grant of a try after that; to be read when probes are done
+	waited              time.Time     // when the waiter was granted its lock; to be read when queue is done
+	back                time.Duration
 }
 
-// run makes the round.
-func (r *round) run(ctx context.Context) (res result, err error) {
-	leader, term, err := r.c.settled(ctx)
+func newRound(c *cluster, f fault, b *book, prefix string) *round {
+	r := &round{c: c, f: f, b: b, prefix: prefix, granted: make([]time.Time, askers), struck: make(chan struct{}), enough: make(chan struct{})}
+	r.strike, r.stop = sync.OnceFunc(func() { close(r.struck) }), sync.OnceFunc(func() { close(r.enough) })
+	return r
+}
+
+// run loses the leader and mends what it has done. It returns when all nodes have caught up.
+func (r *round) run(ctx context.Context) error {
+	leader, before, err := r.c.settled(ctx)
 	if err != nil {
-		return res, err
+		return err
 	}
-	r.term = term
-	defer func() { err = errors.Join(err, r.leave(ctx)) }()
 	if err := r.enter(ctx); err != nil {
-		return res, err
+		return err
 	}
-	return r.lose(ctx, leader)
+	if err := r.lose(ctx, leader); err != nil {
+		return err
+	}
+	mended := time.Now()
+	if err := r.f.mend(ctx, r.c, leader); err != nil {
+		return fmt.Errorf("mend: %w", err)
+	}
+	r.stop()
+	_, after, err := r.c.settled(ctx)
+	if err == nil && after <= before {
+		err = fmt.Errorf("the loss of the leader of term %d was not noticed", before)
+	}
+	r.back = time.Since(mended)
+	return err
+}
+
+// finish returns what the round has found when every try has ended.
+func (r *round) finish(ctx context.Context) (result, error) {
+	r.stop()
+	r.strike()
+	r.probes.Wait()
+	r.queue.Wait()
+	r.load.Wait()
+	res := r.note()
+	return res, r.leave(ctx)
 }
 
 // enter opens the sessions.
@@ -85,60 +118,35 @@ func (r *round) leave(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// lose puts the sessions to work, loses the leader, measures and mends. It returns when every try has ended.
-func (r *round) lose(ctx context.Context, leader *node) (res result, err error) {
-	struck, enough := make(chan struct{}), make(chan struct{}) // closed when it has happened, and when no more tries are to begin
-	var load, probes, queue sync.WaitGroup
-	strike, stop := sync.OnceFunc(func() { close(struck) }), sync.OnceFunc(func() { close(enough) })
-	defer func() {
-		stop()
-		strike()
-		probes.Wait()
-		queue.Wait()
-		load.Wait()
-	}()
-	each := make([]time.Time, askers)
+// lose puts the sessions to work and loses the leader. It returns when they have been served again, or should have been.
+func (r *round) lose(ctx context.Context, leader *node) error {
 	for i, s := range r.sessions[:askers] {
-		load.Go(func() { r.ask(ctx, s, fmt.Sprintf("%s%d", r.prefix, i), enough) })
-		probes.Go(func() { each[i] = r.probe(ctx, s, fmt.Sprintf("%sprobe-%d-", r.prefix, i), struck, enough, &load) })
+		r.load.Go(func() { r.ask(ctx, s, fmt.Sprintf("%s%d", r.prefix, i)) })
+		r.probes.Go(func() { r.granted[i] = r.probe(ctx, s, fmt.Sprintf("%sprobe-%d-", r.prefix, i)) })
 	}
-	waited, err := r.wait(ctx, &queue, struck)
-	if err != nil {
-		return res, err
+	if err := r.wait(ctx, r.sessions[askers], r.sessions[askers+1]); err != nil {
+		return err
 	}
 	if err := rig.Sleep(ctx, warmup+rand.N(jitter)); err != nil {
-		return res, err
+		return err
 	}
 	r.at = time.Now()
 	if err := r.f.strike(r.c, leader); err != nil {
-		return res, fmt.Errorf("strike: %w", err)
+		return fmt.Errorf("strike: %w", err)
 	}
-	strike()
-	probes.Wait()
-	r.await(&queue)
-	mended := time.Now()
-	if err := r.f.mend(ctx, r.c, leader); err != nil {
-		return res, fmt.Errorf("mend: %w", err)
-	}
-	stop()
-	_, term, err := r.c.settled(ctx)
-	if err == nil && term <= r.term {
-		err = fmt.Errorf("the loss of the leader of term %d was not noticed", r.term)
-	}
-	res.Back = time.Since(mended)
-	queue.Wait()
-	load.Wait()
-	r.note(&res, each, *waited)
-	return res, errors.Join(err, context.Cause(ctx))
+	r.strike()
+	r.probes.Wait()
+	r.await()
+	return context.Cause(ctx)
 }
 
 // await waits for the queue, though not for long: where its release was lost it stands until its time-out.
-func (r *round) await(queue *sync.WaitGroup) {
-	const most = 1500 * time.Millisecond
+func (r *round) await() {
+	const most = 1200 * time.Millisecond
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		queue.Wait()
+		r.queue.Wait()
 	}()
 	select {
 	case <-done:
@@ -149,14 +157,14 @@ func (r *round) await(queue *sync.WaitGroup) {
 // probe has a session begin tries for locks that nobody has, one after the other at a steady pace, whether or not earlier ones have
 // ended, from the loss of the leader until one of them is granted. It returns when that was, the zero time if the time-out of the first
 // has passed before.
-func (r *round) probe(ctx context.Context, s session, prefix string, struck, enough <-chan struct{}, load *sync.WaitGroup) time.Time {
+func (r *round) probe(ctx context.Context, s session, prefix string) time.Time {
 	const every = 20 * time.Millisecond
-	<-struck
+	<-r.struck
 	granted := make(chan time.Time, 1)
 	ticker, end := time.NewTicker(every), time.After(patience)
 	defer ticker.Stop()
 	for i := 0; ; i++ {
-		load.Go(func() {
+		r.load.Go(func() {
 			if at := r.b.turn(ctx, s.try, fmt.Sprint(prefix, i), nil); !at.IsZero() {
 				select {
 				case granted <- at:
@@ -170,7 +178,7 @@ func (r *round) probe(ctx context.Context, s session, prefix string, struck, eno
 		case <-ticker.C:
 		case <-end:
 			return time.Time{}
-		case <-enough:
+		case <-r.enough:
 			return time.Time{}
 		case <-ctx.Done():
 			return time.Time{}
@@ -179,11 +187,11 @@ func (r *round) probe(ctx context.Context, s session, prefix string, struck, eno
 }
 
 // ask has a session take a lock and release it, again and again, until it is enough.
-func (r *round) ask(ctx context.Context, s session, name string, enough <-chan struct{}) {
+func (r *round) ask(ctx context.Context, s session, name string) {
 	for {
 		r.b.turn(ctx, s.try, name, nil)
 		select {
-		case <-enough:
+		case <-r.enough:
 			return
 		case <-ctx.Done():
 			return
@@ -192,13 +200,11 @@ func (r *round) ask(ctx context.Context, s session, name string, enough <-chan s
 	}
 }
 
-// wait has one session hold a lock until the leader is lost, and another one wait for it. It returns where the moment of its grant will
-// be once queue is done.
-func (r *round) wait(ctx context.Context, queue *sync.WaitGroup, struck <-chan struct{}) (*time.Time, error) {
+// wait has one session hold a lock until the leader is lost, and another one wait for it.
+func (r *round) wait(ctx context.Context, holder, waiter session) error {
 	name := r.prefix + "queue"
-	holder, waiter := r.sessions[askers], r.sessions[askers+1]
 	held, failed := make(chan struct{}), make(chan struct{})
-	queue.Go(func() {
+	r.queue.Go(func() {
 		take := func(ctx context.Context, name string) (grant, error) {
 			g, err := holder.lock(ctx, name)
 			if err == nil {
@@ -206,23 +212,23 @@ func (r *round) wait(ctx context.Context, queue *sync.WaitGroup, struck <-chan s
 			}
 			return g, err
 		}
-		if r.b.turn(ctx, take, name, struck).IsZero() {
+		if r.b.turn(ctx, take, name, r.struck).IsZero() {
 			close(failed)
 		}
 	})
 	select {
 	case <-held:
 	case <-failed:
-		return nil, errors.New("the lock that is to be waited for was not granted")
+		return errors.New("the lock that is to be waited for was not granted")
 	}
-	var at time.Time
-	queue.Go(func() { at = r.b.turn(ctx, waiter.lock, name, nil) })
-	return &at, nil
+	r.queue.Go(func() { r.waited = r.b.turn(ctx, waiter.lock, name, nil) })
+	return nil
 }
 
 // note works out what was measured.
-func (r *round) note(res *result, each []time.Time, waited time.Time) {
-	for _, at := range each {
+func (r *round) note() (res result) {
+	res.Back = r.back
+	for _, at := range r.granted {
 		if at.IsZero() {
 			continue
 		}
@@ -232,12 +238,13 @@ func (r *round) note(res *result, each []time.Time, waited time.Time) {
 			res.First = took
 		}
 	}
-	if !waited.IsZero() {
-		res.Waiter = waited.Sub(r.at)
+	if !r.waited.IsZero() {
+		res.Waiter = r.waited.Sub(r.at)
 	}
 	for _, s := range r.sessions {
 		if !s.alive() {
 			res.Ended++
 		}
 	}
+	return res
 }
