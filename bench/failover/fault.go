@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"syscall"
+	"time"
 
 	"github.com/lockd/lockd/internal/netlab"
 )
@@ -24,14 +25,26 @@ var faults = []fault{
 	{name: "cut", about: "network cut", goal: 600, strike: cut, mend: heal},
 }
 
-func kill(_ *cluster, n *node) error { return n.process.Signal(syscall.SIGKILL) }
+func kill(_ *cluster, n *node) error { return n.process.Kill() }
 
-func restart(ctx context.Context, c *cluster, n *node) error {
-	<-n.process.Done()
-	return c.run(ctx, n)
+func restart(ctx context.Context, c *cluster, n *node) error { return c.run(ctx, n) }
+
+// stop returns when every thread stands still: on a busy machine one may go on for some milliseconds, and answer clients.
+func stop(_ *cluster, n *node) error {
+	const patience, pause = time.Second, 100 * time.Microsecond
+	if err := n.process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(pause) {
+		stopped, err := n.process.Stopped()
+		if err != nil || stopped {
+			return err
+		}
+		if time.Now().After(end) {
+			return errors.New("it does not stop")
+		}
+	}
 }
-
-func stop(_ *cluster, n *node) error { return n.process.Signal(syscall.SIGSTOP) }
 
 func cut(c *cluster, n *node) error {
 	c.around(n, netlab.Link{Cut: true})

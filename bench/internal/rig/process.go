@@ -2,11 +2,13 @@ package rig
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 )
@@ -50,6 +52,28 @@ func (p *Process) Signal(s os.Signal) error {
 		return err
 	}
 	return nil
+}
+
+// Stopped reports whether every thread of the process stands still by SIGSTOP.
+func (p *Process) Stopped() (bool, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
+	if err != nil || len(threads) == 0 {
+		return false, fmt.Errorf("process %d has no threads: %w", p.PID(), cmp.Or(err, os.ErrProcessDone))
+	}
+	for _, file := range threads {
+		b, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return false, err
+		}
+		// The name stands in parentheses and may hold anything, parentheses too.
+		if !bytes.HasPrefix(b[bytes.LastIndexByte(b, ')')+1:], []byte(" T ")) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // Kill ends it by SIGKILL, and returns when it has ended.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -68,5 +69,31 @@ func TestLastWordsAreKept(t *testing.T) {
 	}
 	if s := said.String(); len(s) > 4<<10 || !strings.HasSuffix(s, "line 9999") {
 		t.Errorf("kept %d bytes that end in %q", len(s), s[max(0, len(s)-20):])
+	}
+}
+
+func TestStoppedProcessesStandStill(t *testing.T) {
+	p, err := Launch(exec.CommandContext(t.Context(), "sleep", "60"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stopped, err := p.Stopped(); err != nil || stopped {
+		t.Errorf("a process that runs is said to be stopped: %v, %v", stopped, err)
+	}
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(p.PID(), &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("%v, %v", status, err)
+	}
+	if stopped, err := p.Stopped(); err != nil || !stopped {
+		t.Errorf("a stopped process is said to run: %v, %v", stopped, err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if stopped, err := p.Stopped(); err == nil {
+		t.Errorf("a process that has ended is said to be stopped: %v", stopped)
 	}
 }
