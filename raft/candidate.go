@@ -18,6 +18,7 @@ type candidate struct {
 
 // campaign stands for election. A transfer skips the question, as the leader itself has asked for it.
 func (c *Core) campaign(cause Cause) {
+	cause = c.lasting(cause)
 	c.rounds++
 	c.elections.Campaigns[cause]++
 	r := &candidate{pre: cause != CauseTransfer, cause: cause, round: c.rounds}
@@ -74,7 +75,7 @@ func (r *candidate) step(c *Core, m Message) {
 	switch b := m.Body.(type) {
 	case Append, Heartbeat, Install:
 		// This term has a leader.
-		c.become(&follower{leader: m.From, heard: c.now, electAt: c.now + c.drawTimeout()})
+		c.become(&follower{leader: m.From, electAt: c.now + c.drawTimeout()})
 		c.role.step(c, m)
 	case Vote:
 		c.ballot(m, b)

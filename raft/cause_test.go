@@ -106,3 +106,31 @@ func TestTransferIsAskedForOnce(t *testing.T) {
 		t.Errorf("after a round without a winner it is %v: %+v", s.Role, s.Elections)
 	}
 }
+
+// TestAHintEndsWithTheTimeout: followers that have a hint and cannot agree for longer than the election timeout, hear no more of it then:
+// without the hint they would stand as well. What they begin sooner is the hint's.
+func TestAHintEndsWithTheTimeout(t *testing.T) {
+	for name, test := range map[string]struct {
+		agree time.Duration // after the leader's last word the followers hear each other again
+		won   raft.Cause
+		early uint64
+	}{
+		"before": {agree: heartbeat * 9, won: raft.CauseSilence, early: 1},
+		"after":  {agree: election * 5 / 4, won: raft.CauseTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, leader, _ := led(t, raft.Options{})
+			before, agree := g.elections(), g.now+test.agree
+			g.stopped = leader
+			g.lost = func(m raft.Message) bool { return g.now < agree || m.From == leader.id || m.To == leader.id }
+			g.takeOver(t, leader)
+			after := g.elections()
+			if after.Campaigns[raft.CauseSilence] == before.Campaigns[raft.CauseSilence] {
+				t.Error("silence was no hint")
+			}
+			if after.Won[test.won] != before.Won[test.won]+1 || after.EarlyVotes != before.EarlyVotes+test.early {
+				t.Errorf("won by %v, not for %v", after, test.won)
+			}
+		})
+	}
+}

@@ -28,7 +28,8 @@ type Core struct {
 	// configs are the configurations of the log in order: the one in force at the base or committed first, the one in
 	// force now last. Truncation takes off the last ones.
 	configs   []Config
-	stateless bool // the state machine waits for a snapshot
+	stateless bool          // the state machine waits for a snapshot
+	heard     time.Duration // a leader said something last
 	hints     hintBudget
 	elections Elections
 	seq       uint64 // of the last Write
@@ -212,7 +213,7 @@ func (c *Core) refuseOlder(m Message) {
 // adopt takes up a newer term, as a follower of leader if that is known.
 func (c *Core) adopt(term Term, leader PeerID) {
 	c.setHard(HardState{Term: term})
-	c.become(&follower{leader: leader, heard: c.now, electAt: c.now + c.drawTimeout()})
+	c.become(&follower{leader: leader, electAt: c.now + c.drawTimeout()})
 }
 
 func (c *Core) become(r role) {
@@ -232,26 +233,35 @@ func (c *Core) sticky() bool {
 	case *leader:
 		return true
 	case *follower:
-		return !r.leader.IsZero() && !r.suspects() && c.now < r.heard+c.opt.ElectionTimeout
+		return !r.leader.IsZero() && !r.suspects() && !c.overdue()
 	}
 	return false
 }
 
 // noteEarlyVote counts a promise that would not be given without a hint.
 func (c *Core) noteEarlyVote() {
+	var cause Cause
 	switch r := c.role.(type) {
 	case *candidate:
-		if !r.cause.IsHint() {
-			return
-		}
+		cause = r.cause
 	case *follower:
-		if !r.suspects() || !r.leader.IsZero() && c.now >= r.heard+c.opt.ElectionTimeout {
-			return
-		}
-	default:
-		return
+		cause = r.cause
 	}
-	c.elections.EarlyVotes++
+	if c.lasting(cause).IsHint() {
+		c.elections.EarlyVotes++
+	}
+}
+
+// overdue reports whether no leader was heard for the election timeout.
+func (c *Core) overdue() bool { return c.now >= c.heard+c.opt.ElectionTimeout }
+
+// lasting is the cause of what a node does now for a cause that it had: what it does when the election timeout has passed it would do
+// without the hint too.
+func (c *Core) lasting(cause Cause) Cause {
+	if cause.IsHint() && c.overdue() {
+		return CauseTimeout
+	}
+	return cause
 }
 
 // ballot answers a Vote (Raft, section 5.4.1; PreVote: thesis, section 9.6). A PreVote changes nothing here.

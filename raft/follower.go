@@ -7,8 +7,7 @@ import (
 
 // follower answers a leader, and waits for one.
 type follower struct {
-	leader   PeerID        // zero while unknown
-	heard    time.Duration // the last message of leader
+	leader   PeerID // zero while unknown
 	electAt  time.Duration
 	cause    Cause         // of the next election; a hint's says that leader is gone
 	listenAt time.Duration // silence before this is not the leader's: this node was late itself
@@ -60,7 +59,7 @@ func (f *follower) hear(c *Core, from PeerID) bool {
 		c.fail(fmt.Errorf("%w: %v and %v both lead term %d", ErrInconsistent, f.leader, from, c.hard.Term))
 		return false
 	}
-	f.heard, f.cause, f.deferred = c.now, CauseTimeout, false
+	c.heard, f.cause, f.deferred = c.now, CauseTimeout, false
 	f.electAt = c.now + c.drawTimeout()
 	return true
 }
@@ -178,7 +177,7 @@ func (f *follower) listens(c *Core) bool {
 }
 
 // silentAt is when silence becomes a hint.
-func (f *follower) silentAt(c *Core) time.Duration { return max(f.heard+c.opt.silence(), f.listenAt) }
+func (f *follower) silentAt(c *Core) time.Duration { return max(c.heard+c.opt.silence(), f.listenAt) }
 
 // rank is this node's place among the voters that could succeed the leader.
 func (f *follower) rank(c *Core) int {
