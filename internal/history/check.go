@@ -23,6 +23,11 @@ type Options struct {
 	Unfenced []string
 	// Late is how much later than the guarantee says a session may expire, for pauses of leaders and machines. 0: lateness is not checked.
 	Late time.Duration
+	// Partitions are the times in which nodes were cut off, while nothing else went wrong. Other processes than those of a Partition may lose
+	// nothing in the whole run.
+	Partitions []Partition
+	// Served is within what time of the end of each Partition every process must be granted something.
+	Served time.Duration
 	// SearchLimit bounds the search of one lock's history. Default 10 s.
 	SearchLimit time.Duration
 	// Dir is where pictures of failed searches are written. Empty: nowhere.
@@ -33,6 +38,7 @@ type Options struct {
 type Minimum struct {
 	Operations, Grants, Writes int64
 	Searched                   int64 // locks whose histories were searched
+	HandOvers                  int64 // in all Partitions together
 	Kinds                      map[Kind]int64
 }
 
@@ -53,6 +59,8 @@ type Verdict struct {
 	Expiries int64 // sessions that ended because their time ran out, with renewals known
 	Searched int64 // locks whose histories were searched
 	TooLong  int64 // locks whose histories are too long to be searched
+
+	Partitions []Parted // as in Options
 
 	Violations []Violation // the first ones of each check
 	Count      int64       // of all violations
@@ -120,6 +128,7 @@ func Check(h *History, audits []*Audit, o Options) (*Verdict, error) {
 		w.sessions()
 		w.realTime()
 		w.expiry(o)
+		w.partitions(h, audits, o)
 	}
 	tokens(claimsOf(h.Operations), r)
 	tokens(claimsIn(t), r)
@@ -166,6 +175,11 @@ func enough(o Options, r *report) {
 	demand("grants", r.Grants, o.Minimum.Grants)
 	demand("accepted writes", r.Writes, o.Minimum.Writes)
 	demand("searched locks", r.Searched, o.Minimum.Searched)
+	handOvers := int64(0)
+	for _, p := range r.Partitions {
+		handOvers += p.HandOvers
+	}
+	demand("hand-overs of locks of clients that were cut off", handOvers, o.Minimum.HandOvers)
 	for _, kind := range slices.Sorted(maps.Keys(o.Minimum.Kinds)) {
 		demand(fmt.Sprintf("operations of kind %q", kind), r.kinds[kind], o.Minimum.Kinds[kind])
 	}

@@ -27,13 +27,12 @@ func kindsOfWork() map[history.Kind]int64 {
 	}
 }
 
-// check decides whether what was recorded in a directory can be.
-func check(dir string, p plan, hits map[kind]int64) (*history.Verdict, error) {
+// judge decides whether what was recorded in a directory can be. Options says what is demanded of the processes that recorded it.
+func judge(dir string, options func(processes []string) history.Options) (*history.Verdict, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "history-*"))
 	if err != nil {
 		return nil, err
 	}
-	var skewed []string
 	h, err := history.Read(files...)
 	if err != nil {
 		return nil, err
@@ -46,11 +45,20 @@ func check(dir string, p plan, hits map[kind]int64) (*history.Verdict, error) {
 		}
 		audits = append(audits, audit)
 	}
+	var processes []string
+	for _, f := range files {
+		processes = append(processes, strings.TrimPrefix(filepath.Base(f), "history-"))
+	}
+	o := options(processes)
+	o.SearchLimit, o.Dir = 10*time.Second, dir
+	return history.Check(h, audits, o)
+}
+
+// options returns what a scenario has to show.
+func (p plan) options(processes []string, hits map[kind]int64) history.Options {
 	everybody, leaders := p.clocksBeyond()
-	if everybody { // a leader whose clock is fast ends everybody's session early
-		for _, f := range files {
-			skewed = append(skewed, strings.TrimPrefix(filepath.Base(f), "history-"))
-		}
+	if !everybody { // a leader whose clock is fast ends everybody's session early
+		processes = nil
 	}
 	part := func(n int64) int64 { return n * int64(p.length) / int64(scenarioLength) / slower }
 	least := map[history.Kind]int64{}
@@ -61,12 +69,17 @@ func check(dir string, p plan, hits map[kind]int64) (*history.Verdict, error) {
 	for k := range p.counts() {
 		faults[string(k)] = hits[k]
 	}
-	return history.Check(h, audits, history.Options{
+	return history.Options{
 		Minimum: history.Minimum{
 			Operations: part(leastOperations), Grants: part(leastGrants), Writes: part(leastWrites), Searched: 1, Kinds: least,
 		},
-		Faults: faults, Skewed: skewed, LeadersSkewed: leaders, SearchLimit: 10 * time.Second, Dir: dir,
-	})
+		Faults: faults, Skewed: processes, LeadersSkewed: leaders,
+	}
+}
+
+// check judges a scenario.
+func check(dir string, p plan, hits map[kind]int64) (*history.Verdict, error) {
+	return judge(dir, func(processes []string) history.Options { return p.options(processes, hits) })
 }
 
 // logs looks for what no process may ever say.

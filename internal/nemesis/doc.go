@@ -13,6 +13,12 @@
 //
 // The seed repeats the plan, not the run: processes and packets have a timing of their own.
 //
+// # Partitions
+//
+// TestHostPartition cuts a minority off in five ways, for a minute each if it is asked to, and nothing else happens. Its clients hold locks
+// and wait for them as those of the majority do. The history shows that the minority decides nothing, that what its clients hold ends for them
+// before anybody else is granted it, that the majority goes on without losing a session, and that everybody is served again by itself.
+//
 // # The control
 //
 // The same clients with a resource that checks no tokens, while one of them is stopped for longer than its session lives, must lose

@@ -46,12 +46,22 @@ func jobs() []job {
 	}
 }
 
+// occupation is the job of clients that hold what they get for long. It is done where nothing else is.
+const occupation = "occupy"
+
+// mine returns the jobs that the worker is to do.
+func (a *actor) mine() []job {
+	all := jobs()
+	if a.config.Only == "" {
+		return all
+	}
+	all = append(all, job{occupation, 1, (*actor).occupy})
+	return slices.DeleteFunc(all, func(j job) bool { return j.name != a.config.Only })
+}
+
 // step does one job, and then nothing for a moment.
 func (a *actor) step(ctx context.Context) {
-	all := jobs()
-	if a.config.Only != "" {
-		all = slices.DeleteFunc(all, func(j job) bool { return j.name != a.config.Only })
-	}
+	all := a.mine()
 	sum := 0
 	for _, j := range all {
 		sum += j.weight
@@ -178,6 +188,25 @@ func (a *actor) counter(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	a.increment(ctx, h, key)
+	_ = a.release(ctx, h) // it is recorded
+}
+
+// occupied is how many names occupy takes in turn.
+const occupied = 6
+
+// occupy counts under a lock when it is granted, and again after it has been held for long, whether it is still held or not.
+func (a *actor) occupy(ctx context.Context) {
+	most := a.config.Hold
+	key := a.keyNumber(occupation, a.dice.IntN(occupied))
+	waiting, cancel := context.WithTimeout(ctx, most+time.Duration(a.dice.Int64N(int64(most))))
+	defer cancel()
+	h, err := a.acquire(waiting, history.Operation{Keys: []string{key}, Mode: history.Exclusive}, a.client.Lock)
+	if err != nil {
+		return // it is recorded
+	}
+	a.increment(ctx, h, key)
+	a.keep(ctx, h, time.Duration(a.dice.Int64N(int64(most))))
 	a.increment(ctx, h, key)
 	_ = a.release(ctx, h) // it is recorded
 }

@@ -40,6 +40,7 @@ type workerConfig struct {
 	Epoch     time.Duration // after which all work on new names
 	Only      string        // the one job that it does; empty: all of them
 	Think     time.Duration // between the read and the write of a counter
+	Hold      time.Duration // the most that occupy holds a lock
 	Careless  bool          // always, and not only now and then, write to the register without looking whether the lock is still held
 }
 
