@@ -135,11 +135,11 @@ fuzz: ## every fuzz target, FUZZTIME=100000x times; a time, as 10s, makes go tes
 	done <<<"$$targets"
 
 .PHONY: disk
-disk: ## tests on real bad disks, and hosts short of time and memory; needs root
+disk: ## tests on real bad disks, hosts short of time and memory, and hosts cut off; needs root
 	[ "$$(id -u)" = 0 ] || { echo "make disk mounts file systems: run it as root"; exit 1; }
 	@$(call must-match,^TestDisk,./raft/wal/)
 	LOCKD_ROOT=1 $(GO) test -count=1 -v -run '^Test(Disk|Host)' -timeout=$(TIMEOUT) ./raft/... ./internal/checkpoint/ \
-		./internal/faultfs/ ./internal/testdisk/ ./internal/endurance/ ./internal/acceptance/
+		./internal/faultfs/ ./internal/testdisk/ ./internal/endurance/ ./internal/acceptance/ ./internal/nemesis/
 
 .PHONY: endurance
 endurance: ## kill all nodes under load, and take their power: KILLS=20 CUTS=10; needs root
@@ -153,6 +153,12 @@ nemesis: ## five nodes and their clients under every fault, on hosts of their ow
 	overlay=$$($(GO) run ./internal/clockskew/cmd bin/_clockskew); \
 	LOCKD_ROOT=1 LOCKD_NEMESIS=$(or $(TIME),30m) $(if $(SEED),LOCKD_SEED=$(SEED)) $(GO) test $(RACE) -count=1 -v \
 		-overlay="$$overlay" -tags=clockskew -run '^TestNemesis' -timeout=24h ./internal/nemesis/
+
+.PHONY: partition
+partition: ## cut off a minority of five nodes and its clients, in five ways; nobody may help: TIME=60s each; needs root
+	[ "$$(id -u)" = 0 ] || { echo "make partition makes network namespaces and mounts file systems: run it as root"; exit 1; }
+	@$(call must-match,^TestHostPartition,./internal/nemesis/)
+	LOCKD_ROOT=1 LOCKD_PARTITION=$(or $(TIME),60s) $(GO) test -count=1 -v -run '^TestHostPartition' -timeout=24h ./internal/nemesis/
 
 .PHONY: day
 day: ## a day of cluster time with a new leader each minute; nothing may grow: HOURS=24 SEED=1
