@@ -203,8 +203,8 @@ func (p *partitions) verdict() {
 	v, err := judge(p.dir, func([]string) history.Options {
 		return history.Options{
 			Minimum: history.Minimum{
-				Operations: 60 * rounds, Grants: 15 * rounds, Writes: 15 * rounds, Searched: 1, HandOvers: rounds,
-				Kinds: map[history.Kind]int64{history.Acquire: 20 * rounds, history.Release: 15 * rounds},
+				Operations: 40 * rounds, Grants: 12 * rounds, Writes: 12 * rounds, Searched: 1, HandOvers: rounds,
+				Kinds: map[history.Kind]int64{history.Acquire: 20 * rounds, history.Release: 12 * rounds},
 			},
 			Faults: p.hits, Partitions: p.done, Served: finalLimit,
 		}
