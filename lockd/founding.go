@@ -47,6 +47,7 @@ type founding struct {
 	vow       *vow
 	wish      *wish       // of an operator, to found a cluster alone
 	givenUp   []clusterID // foundings of this node that failed
+	waits     *reason     // for others to know
 	log       *slog.Logger
 }
 
@@ -393,6 +394,7 @@ func (f *founding) ask(ctx context.Context, try func() (wait, fatal error)) erro
 		if wait == nil || fatal != nil {
 			return fatal
 		}
+		f.waits.set(wait)
 		if now := time.Now(); now.Sub(said) >= sayMissing {
 			f.log.Info("the cluster is not complete yet", slog.Any("wait", wait))
 			said = now

@@ -57,7 +57,7 @@ func (b *bare) open(c Config, h home) (err error) {
 func (b *bare) start(ctx context.Context) (err error) {
 	id := b.founded.id
 	f := &founding{
-		config: &b.config, home: b.home, id: &id, vow: newVow(b.home, &id, nil), state: b.state, client: b.config.Name + ":7400",
+		config: &b.config, home: b.home, id: &id, vow: newVow(b.home, &id, nil), waits: &reason{}, state: b.state, client: b.config.Name + ":7400",
 		log: b.config.Logger, transport: tcp.Options{Dial: b.config.Dial},
 	}
 	if b.founded, err = f.run(ctx); err != nil {

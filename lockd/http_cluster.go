@@ -19,6 +19,7 @@ import (
 // Paths of the HTTP port about the cluster.
 const (
 	httpInit     = "/cluster/init"
+	httpJoin     = "/cluster/join"
 	httpOrder    = "/cluster/order"
 	httpKeyring  = "/keyring"
 	httpHealth   = "/cluster/health" // changes nothing
@@ -43,6 +44,11 @@ const (
 	KeyRemove  KeyOrderKind = "remove"
 )
 
+// JoinOrder asks a node without a cluster to join the one of the nodes at a gossip address; see Server.Join.
+type JoinOrder struct {
+	Seed string `json:"seed"`
+}
+
 // OrderDone says what an order has done.
 type OrderDone struct {
 	Done string `json:"done"`
@@ -53,6 +59,7 @@ type clusterAdmin struct {
 	Members func() ([]GossipMember, error)
 	Health  func(ctx context.Context) (*ClusterHealth, error)
 	Init    func(ctx context.Context) error
+	Join    func(ctx context.Context, seed string) (string, error)
 	Order   func(ctx context.Context, o Order) (string, error)
 	Keys    func(ctx context.Context, o KeyOrder) error
 	Check   func(ctx context.Context) (*Checkup, error)
@@ -80,6 +87,10 @@ func (a *clusterAdmin) routes(mux *http.ServeMux) {
 	}))
 	handle(mux, httpInit, func(ctx context.Context, _ struct{}) (OrderDone, error) {
 		return OrderDone{"the cluster is founded"}, a.Init(ctx)
+	})
+	handle(mux, httpJoin, func(ctx context.Context, o JoinOrder) (OrderDone, error) {
+		done, err := a.Join(ctx, o.Seed)
+		return OrderDone{done}, err
 	})
 	handle(mux, httpOrder, func(ctx context.Context, o Order) (OrderDone, error) {
 		done, err := a.Order(ctx, o)

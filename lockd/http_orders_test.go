@@ -23,6 +23,10 @@ func clusterOf(told *[]string) http.Handler {
 			Members: func() ([]GossipMember, error) { return []GossipMember{{Name: "n1", Status: "alive"}}, nil },
 			Health:  func(context.Context) (*ClusterHealth, error) { return &ClusterHealth{Leader: "n1", Margin: -1}, nil },
 			Init:    func(context.Context) error { return errHasCluster },
+			Join: func(_ context.Context, seed string) (string, error) {
+				*told = append(*told, seed)
+				return "n1 is let in", nil
+			},
 			Order: func(_ context.Context, order Order) (string, error) {
 				*told = append(*told, fmt.Sprint(order))
 				switch order.Node {
@@ -62,6 +66,8 @@ func TestHTTPOrders(t *testing.T) {
 		{"/cluster/order", `{"kind":"remove","node":"n9"}`, kind, "127.0.0.1:9", "localhost", 404, "no such node", "{remove n9 false}"},
 		{"/cluster/order", `{"kind":"remove","node":"n2"}`, kind, "127.0.0.1:9", "localhost", 409, "now 2 of 3", "{remove n2 false}"},
 		{"/cluster/init", `{}`, kind, "127.0.0.1:9", "localhost", 409, "belongs to a cluster already", ""},
+		{"/cluster/join", `{"seed":"n2:7402"}`, kind, "127.0.0.1:9", "localhost", 200, "n1 is let in", "n2:7402"},
+		{"/cluster/join", `{"seed":"n2:7402"}`, kind, "10.0.0.7:9", "127.0.0.1:7403", 403, "own machine only", ""},
 		{"/keyring", `{"kind":"use","key":"1f"}`, kind, "127.0.0.1:9", "localhost", 200, "followed", "{use 1f}"},
 	} {
 		var told []string

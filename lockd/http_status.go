@@ -22,6 +22,7 @@ type NodeStatus struct {
 	Waiters     int         `json:"waiters"`
 	Sessions    int         `json:"sessions"`
 	Disk        DiskState   `json:"disk"`
+	Waits       string      `json:"waits_for,omitempty"` // of a node without a cluster: why it has none yet
 }
 
 // NodeState is one node of the cluster as another one sees it.

@@ -56,6 +56,7 @@ type node struct {
 	gossip *membership.Gossip // nil: there is none
 	wishes chan wish          // of operators, to found a cluster
 	vow    *vow               // from join on
+	waits  reason             // until it has joined
 
 	transport *tcp.Transport // once it has joined
 	address   string         // of it, for the others
@@ -180,7 +181,7 @@ func (n *node) join(ctx context.Context) error {
 	id := n.id
 	n.vow = newVow(n.home, &id, n.wishes)
 	f := founding{
-		config: n.config, home: n.home, id: &id, state: n.state, client: n.advertised(), gossip: n.gossip, vow: n.vow, log: n.log,
+		config: n.config, home: n.home, id: &id, state: n.state, client: n.advertised(), gossip: n.gossip, vow: n.vow, waits: &n.waits, log: n.log,
 		transport: tcp.Options{
 			Boot: n.boot, Seed: n.boot, Dial: n.config.Dial, TLS: n.config.RaftTLS, Answer: n.answer, Logger: n.log,
 			Events: tcp.Events{Clone: n.sawClone, Refused: n.refused},
@@ -389,7 +390,7 @@ func (n *node) admin() http.Handler {
 		Metrics: n.config.Metrics, Pprof: n.config.Pprof, Status: n.status, Ready: n.ready, Save: n.save, Logger: n.log,
 		Cluster: &clusterAdmin{
 			Members: func() ([]GossipMember, error) { return n.gossipMembers(), nil }, Health: n.health,
-			Init: n.init, Order: n.obey, Keys: n.rotate, Check: n.check,
+			Init: n.init, Join: n.seekAt, Order: n.obey, Keys: n.rotate, Check: n.check,
 		},
 	})
 }

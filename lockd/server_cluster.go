@@ -2,9 +2,13 @@ package lockd
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lockd/lockd/membership"
+	"github.com/lockd/lockd/raft"
 )
 
 // Init founds a cluster of this node alone; every other node that it gossips with joins it. The node must have been started with
@@ -36,6 +40,72 @@ func (n *node) init(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Join looks for the cluster of the nodes at a gossip address, as membership.ParseSeed reads it, and returns when this node was let into it,
+// or what keeps it out. The node must have been started with Config.Join or Config.BootstrapExpect and have found no cluster; one that is in
+// that cluster already is told so, without an error. The address is asked now, and not again after a restart: that is for Config.Join.
+func (s *Server) Join(ctx context.Context, seed string) (string, error) {
+	n, err := s.open()
+	if err != nil {
+		return "", err
+	}
+	return n.seekAt(ctx, seed)
+}
+
+func (n *node) seekAt(ctx context.Context, text string) (string, error) {
+	seed, err := membership.ParseSeed(text)
+	if err != nil {
+		return "", err
+	}
+	if n.gossip == nil {
+		return "", errNoGossip
+	}
+	already := n.hasJoined()
+	if err := n.gossip.Join(ctx, seed); err != nil {
+		return "", fmt.Errorf("no node is met there: %w", err)
+	}
+	if already {
+		return n.stateAdmission(ctx, "in the cluster %x already")
+	}
+	if clusters, _ := clustersOf(n.gossip.Members()); len(clusters) == 0 {
+		return "", errors.New("the node there has no cluster either; they know each other now: \"lockd cluster init\" on one of them founds one")
+	}
+	select {
+	case <-n.joined:
+	case <-ctx.Done():
+		return "", errors.Join(context.Cause(ctx), n.waits.get())
+	}
+	if err := n.standing.wait(ctx, func(at raft.Standing) bool { return at.Config > 0 }); err != nil {
+		return "", fmt.Errorf("the cluster %x is found, and its leader has not let this node in yet: %w", n.id.cluster(), err)
+	}
+	return n.stateAdmission(ctx, "let into the cluster %x")
+}
+
+// stateAdmission says that this node is in its cluster, if the leader says so: who is removed hears nothing of it. A leader takes a turn to
+// tell of whom it has let in.
+func (n *node) stateAdmission(ctx context.Context, as string) (string, error) {
+	turn := time.NewTicker(stewardEvery)
+	defer turn.Stop()
+	const turns = 4
+	var unheard error
+	for range turns {
+		var h *ClusterHealth
+		h, unheard = n.health(ctx)
+		if unheard == nil && slices.ContainsFunc(h.Servers, func(s ServerHealth) bool { return s.ID == n.self.String() }) {
+			return n.config.Name + " is " + fmt.Sprintf(as, n.id.cluster()), nil
+		}
+		select {
+		case <-turn.C:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+	const removed = "it was removed, and is not let in again: start it with an empty directory"
+	if unheard != nil {
+		return "", fmt.Errorf("this node belongs to the cluster %x, and hears nothing of its leader (%w). If the others do, "+removed, n.id.cluster(), unheard)
+	}
+	return "", fmt.Errorf("this node belongs to the cluster %x, whose leader does not know it: "+removed, n.id.cluster())
 }
 
 // Order changes the cluster, through its leader, and says what was done. The error wraps membership.ErrQuorum when the change would

@@ -4,12 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/lockd/lockd/lockd/locktable"
 	"github.com/lockd/lockd/raft"
 )
 
 var errJoining = errors.New("the cluster is not complete: nodes are missing that it cannot begin without")
+
+// reason is why a node has no cluster yet, as its search has found last.
+type reason struct {
+	mu  sync.Mutex // guards err
+	err error
+}
+
+func (r *reason) set(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+func (r *reason) get() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
 
 // hasOpened reports whether what the node gossips with, and where it listens, can be read.
 func (n *node) hasOpened() bool {
@@ -33,7 +52,7 @@ func (n *node) hasJoined() bool {
 // ready returns why the node cannot serve.
 func (n *node) ready(ctx context.Context) error {
 	if !n.hasJoined() {
-		return errJoining
+		return errors.Join(errJoining, n.waits.get())
 	}
 	if n.standing.now().Leader.IsZero() {
 		return errors.New("no leader is known: most of the nodes are down, or cannot reach each other")
@@ -48,6 +67,9 @@ func (n *node) ready(ctx context.Context) error {
 func (n *node) status(ctx context.Context) (NodeStatus, error) {
 	s := NodeStatus{Node: n.config.Name, Version: version(), Started: n.started, Role: "starting"}
 	if !n.hasJoined() {
+		if err := n.waits.get(); err != nil {
+			s.Waits = err.Error()
+		}
 		return s, nil
 	}
 	s.ID, s.Cluster = n.id.peer().String(), fmt.Sprintf("%x", n.id.cluster())

@@ -106,8 +106,47 @@ func (g *Gossip) missing(ctx context.Context) []netip.AddrPort {
 	return slices.DeleteFunc(want, func(a netip.AddrPort) bool { return here[a] })
 }
 
+// Join asks the nodes that a seed stands for, now and once, to be members with this one. It returns when one has agreed, or with what keeps
+// them from it. Who was a member once is not lost any more; a seed that is to be asked after a restart belongs into Options.
+func (g *Gossip) Join(ctx context.Context, s Seed) error {
+	g.mu.Lock()
+	list := g.list
+	g.mu.Unlock()
+	if list == nil {
+		return errors.New("this node does not gossip yet")
+	}
+	at, err := s.resolve(ctx, g.o.Resolver)
+	if err != nil {
+		return err
+	}
+	at = slices.DeleteFunc(at, func(a netip.AddrPort) bool { return a == g.address })
+	if len(at) == 0 {
+		return fmt.Errorf("%s is this node itself, or nobody", s)
+	}
+	var errs []error
+	for _, a := range at {
+		_, err := list.Join([]string{a.String()})
+		if err == nil {
+			return nil
+		}
+		_, reason := g.whyNot(a.String(), err)
+		errs = append(errs, fmt.Errorf("%s: %w", a, reason))
+	}
+	return errors.Join(errs...)
+}
+
 // failedJoin keeps the reason, if there is one that people can do something about: who is down is the rule.
 func (g *Gossip) failedJoin(address string, err error) {
+	down, reason := g.whyNot(address, err)
+	if down {
+		g.o.Logger.Debug("gossip: no answer", slog.String("address", address), slog.Any("error", reason))
+		return
+	}
+	g.refuse(address, "", reason)
+}
+
+// whyNot says for people why somebody is no member, and whether it is only down, or cannot be reached.
+func (g *Gossip) whyNot(address string, err error) (down bool, reason error) {
 	text := err.Error() // memberlist wraps nothing
 	if _, first, ok := strings.Cut(text, "\t* "); ok {
 		text = strings.TrimSpace(first)
@@ -116,16 +155,13 @@ func (g *Gossip) failedJoin(address string, err error) {
 	has := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(text, p) })
 	}
-	_, reason := g.unheard(text)
+	_, reason = g.unheard(text)
 	switch {
 	case reason != nil:
-		g.refuse(address, "", reason)
+		return false, reason
 	case has("EOF", "reset by peer"):
-		g.refuse(address, "", fmt.Errorf("it closed the connection without a word, as a node does that has another cluster name or other "+
-			"gossip keys than this one (cluster name %q, %s); its log says which", g.o.ClusterName, g.keyName()))
-	case has("timeout", "deadline exceeded", "refused", "unreachable", "no route"):
-		g.o.Logger.Debug("gossip: no answer", slog.String("address", address), slog.String("error", text))
-	default:
-		g.refuse(address, "", errors.New(text))
+		return false, fmt.Errorf("it closed the connection without a word, as a node does that has another cluster name or other "+
+			"gossip keys than this one (cluster name %q, %s); its log says which", g.o.ClusterName, g.keyName())
 	}
+	return has("timeout", "deadline exceeded", "refused", "unreachable", "no route"), errors.New(text)
 }

@@ -17,11 +17,12 @@ import (
 
 const clusterHelp = `The cluster is changed through the HTTP port of a node, on that node's own
 machine. A node joins by its start: lockd serve --join HOST, the gossip port of
-any node. It becomes a learner, and a voter once it has caught up.
+any node, or later by lockd cluster join. It becomes a learner, and a voter once
+it has caught up.
 
 Examples:
 lockd cluster init                 # found one, on one of the waiting nodes
-lockd cluster members
+lockd cluster status
 lockd cluster remove n3
 lockd cluster transfer n2`
 
@@ -48,6 +49,18 @@ func (p *program) clusterCommand() *cli.Command {
 				Name: "init", Usage: "found a cluster on a node that waits for one", UsageText: "lockd cluster init [flags]",
 				Description: "The node is alone in it at first; all others that wait join it.\n\nExamples:\nlockd cluster init --http 127.0.0.1:7403",
 				Flags:       []cli.Flag{httpFlag()}, Action: p.action(initCluster),
+			},
+			clusterStatusCommand(p),
+			{
+				Name: "join", Usage: "let a node that has no cluster join one", UsageText: "lockd cluster join ADDRESS [flags]",
+				Description: `ADDRESS is the gossip port of any node of the cluster. The node that is asked
+runs, and was started with --join or --bootstrap-expect. It asks there, and the
+leader lets it in as a learner. Again is safe. After a restart it finds the
+cluster by its own --join: put the address there too.
+
+Examples:
+lockd cluster join n1:7402`,
+				Flags: []cli.Flag{httpFlag()}, Action: p.action(joinCluster),
 			},
 			{
 				Name: "members", Usage: "list the nodes of the cluster", UsageText: "lockd cluster members [flags]",

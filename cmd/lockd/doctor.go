@@ -148,7 +148,7 @@ func (f *findings) cluster(ctx context.Context, c *call, joined bool) {
 	} else {
 		var h lockd.ClusterHealth
 		err := c.http(ctx, http.MethodGet, "/cluster/health", nil, &h)
-		f.quorum(h, err)
+		f.quorum(&h, err)
 	}
 	var gossip []lockd.GossipMember
 	if err := c.http(ctx, http.MethodGet, "/gossip", nil, &gossip); err != nil {

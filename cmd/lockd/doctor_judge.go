@@ -191,12 +191,7 @@ func (f *findings) versions(c *lockd.Checkup) {
 		f.ok("versions", "cluster", "%s on %s", c.Version, plural(len(by[c.Version]), "node", "nodes"))
 		return
 	}
-	var told []string
-	for _, v := range slices.Sorted(maps.Keys(by)) {
-		slices.Sort(by[v])
-		told = append(told, v+" on "+strings.Join(by[v], ", "))
-	}
-	found := strings.Join(told, "; ")
+	found := eachOf(by)
 	switch apart, known := minorsApart(slices.Collect(maps.Keys(by))); {
 	case !known:
 		f.warn("versions", "cluster", "end the upgrade: the same version on all nodes", "%s", found)
@@ -205,6 +200,16 @@ func (f *findings) versions(c *lockd.Checkup) {
 	default:
 		f.warn("versions", "cluster", "end the upgrade: the same version on all nodes", "%s: %s apart", found, plural(apart, "minor version", "minor versions"))
 	}
+}
+
+// eachOf says who runs which version.
+func eachOf(by map[string][]string) string {
+	var told []string
+	for _, v := range slices.Sorted(maps.Keys(by)) {
+		slices.Sort(by[v])
+		told = append(told, v+" on "+strings.Join(by[v], ", "))
+	}
+	return strings.Join(told, "; ")
 }
 
 // otherMajor is further apart than any two minor versions.
@@ -229,12 +234,12 @@ func minorsApart(versions []string) (apart int, known bool) {
 }
 
 // quorum judges how many may fail.
-func (f *findings) quorum(h lockd.ClusterHealth, err error) {
+func (f *findings) quorum(h *lockd.ClusterHealth, err error) {
 	if err != nil {
 		f.problem("quorum", "cluster", "more than half of the voters must run and reach each other; for good: lockd help cluster recover", "%v", err)
 		return
 	}
-	found := fmt.Sprintf("%d of %s are well and %d are needed: %s", h.Healthy, plural(h.Voters, "voter", "voters"), h.Needed, marginOf(h.Margin))
+	found := quorumOf(h)
 	var unwell []string
 	for _, s := range h.Servers {
 		if !s.Fit {

@@ -134,7 +134,7 @@ func TestDoctorJudgesTheCluster(t *testing.T) {
 		{verdictProblem, "no leader", lockd.ClusterHealth{}, errors.New("no leader")},
 	} {
 		f := &findings{}
-		f.quorum(test.health, test.err)
+		f.quorum(&test.health, test.err)
 		judged(t, "quorum", f, "quorum", test.verdict, test.says)
 	}
 	member := func(name, key string, keys ...string) lockd.GossipMember {

@@ -59,7 +59,7 @@ func (c *call) printHealth(h lockd.ClusterHealth) error {
 	if err := l.end(); err != nil {
 		return err
 	}
-	c.say("%d of %d voters are well and %d are needed: %s", h.Healthy, h.Voters, h.Needed, marginOf(h.Margin))
+	c.say("%s", quorumOf(&h))
 	if h.Why != "" {
 		c.say("autopilot: %s: %s", h.Action, h.Why)
 	}
