@@ -42,6 +42,9 @@ func (n *node) init(ctx context.Context) error {
 	}
 }
 
+// NobodyMet is in the text of an error of Join where no node has been met at the address.
+const NobodyMet = "no node is met there"
+
 // Join looks for the cluster of the nodes at a gossip address, as membership.ParseSeed reads it, and returns when this node was let into it,
 // or what keeps it out. The node must have been started with Config.Join or Config.BootstrapExpect and have found no cluster; one that is in
 // that cluster already is told so, without an error. The address is asked now, and not again after a restart: that is for Config.Join.
@@ -63,7 +66,7 @@ func (n *node) seekAt(ctx context.Context, text string) (string, error) {
 	}
 	already := n.hasJoined()
 	if err := n.gossip.Join(ctx, seed); err != nil {
-		return "", fmt.Errorf("no node is met there: %w", err)
+		return "", fmt.Errorf(NobodyMet+": %w", err)
 	}
 	if already {
 		return n.stateAdmission(ctx, "in the cluster %x already")

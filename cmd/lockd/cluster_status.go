@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -96,11 +95,16 @@ func clusterOf(s lockd.NodeStatus, gossip []lockd.GossipMember, h *lockd.Cluster
 		f.quorum(nil, unknown)
 	}
 	for _, m := range mergeMembers(s, gossip) {
+		if m.Role == "none" && m.Gossip != "alive" {
+			continue // it was removed, and is gone
+		}
 		if m.Name == s.Node && m.Build == "" {
 			m.Build = s.Version
 		}
 		shown.Nodes = append(shown.Nodes, serverOf(m, h))
-		f.member(m)
+		if m.Name != s.Node {
+			f.member(m)
+		}
 	}
 	f.keys(gossip)
 	f.builds(shown.Nodes)
@@ -202,14 +206,8 @@ func joinCluster(ctx context.Context, c *call) error {
 		return err
 	}
 	done, err := c.give(ctx, "/cluster/join", lockd.JoinOrder{Seed: args[0]})
-	if err != nil && !isDecided(err) {
+	if err != nil && strings.Contains(err.Error(), lockd.NobodyMet) {
 		err = &failure{code: exitFailure, err: err, hint: "ADDRESS is the gossip port of a node of the cluster (its --listen-gossip)"}
 	}
 	return c.tell(done, err)
-}
-
-// isDecided reports whether an error has its exit code and its hint.
-func isDecided(err error) bool {
-	_, is := errors.AsType[*failure](err)
-	return is
 }
