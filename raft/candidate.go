@@ -74,8 +74,12 @@ func (r *candidate) win(c *Core) {
 func (r *candidate) step(c *Core, m Message) {
 	switch b := m.Body.(type) {
 	case Append, Heartbeat, Install:
-		// This term has a leader.
-		c.become(&follower{leader: m.From, electAt: c.now + c.drawTimeout()})
+		// This term has a leader. To who only asks it is the one that was taken for gone.
+		f := &follower{leader: m.From, electAt: c.now + c.drawTimeout()}
+		if r.pre {
+			f.cause = r.cause
+		}
+		c.become(f)
 		c.role.step(c, m)
 	case Vote:
 		c.ballot(m, b)

@@ -41,9 +41,8 @@ func TestElectionsAreCountedByCause(t *testing.T) {
 		early   uint64
 	}{
 		"a living leader refutes a hint":                 {hint: raft.CauseConnection, told: 2},
-		"a hint of one alone, who is deaf, does nothing": {hint: raft.CauseSuspicion, told: 1, deaf: true},
+		"a hint of one alone, who is deaf, does nothing": {hint: raft.CauseConnection, told: 1, deaf: true},
 		"lost connection":                                {hint: raft.CauseConnection, told: 2, silent: true, won: raft.CauseConnection, changed: true, early: 1},
-		"suspicion":                                      {hint: raft.CauseSuspicion, told: 2, silent: true, won: raft.CauseSuspicion, changed: true, early: 1},
 		"silence":                                        {silent: true, won: raft.CauseSilence, changed: true, early: 1},
 	} {
 		t.Run(name, func(t *testing.T) {

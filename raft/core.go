@@ -31,6 +31,7 @@ type Core struct {
 	stateless bool          // the state machine waits for a snapshot
 	heard     time.Duration // a leader said something last
 	hints     hintBudget
+	pause     leaderPause
 	elections Elections
 	seq       uint64 // of the last Write
 	confirmed uint64 // of the last Write known to be durable
@@ -151,11 +152,17 @@ func (c *Core) Compacted(base Position) {
 }
 
 // Suspect takes a hint that the leader's process is gone. It only brings forward the moment at which this node asks
-// the others whether they think so too; with IgnoreHints not even that. The cause is CauseConnection or CauseSuspicion.
+// the others whether they think so too; with IgnoreHints not even that. The cause is CauseConnection, or CauseSuspicion,
+// which counts for nothing while the leader is heard.
 func (c *Core) Suspect(now time.Duration, peer PeerID, cause Cause) {
 	c.advance(now)
-	if f, ok := c.role.(*follower); ok && f.leader == peer && !c.opt.IgnoreHints {
+	f, ok := c.role.(*follower)
+	switch {
+	case !ok || f.leader != peer || c.opt.IgnoreHints:
+	case cause == CauseConnection:
 		f.suspect(c, cause, c.opt.grace())
+	case c.now >= c.heard+c.opt.silence():
+		f.suspect(c, cause, c.silenceGrace())
 	}
 }
 
@@ -233,7 +240,7 @@ func (c *Core) sticky() bool {
 	case *leader:
 		return true
 	case *follower:
-		return !r.leader.IsZero() && !r.suspects() && !c.overdue()
+		return !r.leader.IsZero() && !r.doubts(c) && !c.overdue()
 	}
 	return false
 }

@@ -23,6 +23,13 @@ type hintBudget struct {
 	used  int
 }
 
+// leaderPause is the longest silence of a term's leader that turned out to be alive.
+type leaderPause struct {
+	term  Term
+	took  time.Duration
+	until time.Duration // it is remembered
+}
+
 func (f *follower) step(c *Core, m Message) {
 	switch b := m.Body.(type) {
 	case Append:
@@ -58,6 +65,9 @@ func (f *follower) hear(c *Core, from PeerID) bool {
 	if f.leader != from {
 		c.fail(fmt.Errorf("%w: %v and %v both lead term %d", ErrInconsistent, f.leader, from, c.hard.Term))
 		return false
+	}
+	if f.suspects() {
+		c.notePause()
 	}
 	c.heard, f.cause, f.deferred = c.now, CauseTimeout, false
 	f.electAt = c.now + c.drawTimeout()
@@ -157,6 +167,11 @@ func (f *follower) suspect(c *Core, cause Cause, grace time.Duration) {
 
 func (f *follower) suspects() bool { return f.cause.IsHint() }
 
+// doubts reports whether a hint is enough to vote for another one: a silence no longer than the leader's pauses is not.
+func (f *follower) doubts(c *Core) bool {
+	return f.suspects() && (f.cause == CauseConnection || c.now >= c.heard+pauseFactor*c.lastPause())
+}
+
 // listen notices that the leader is silent. A node that notices late was starved or stopped, so what the leader said
 // may wait in its sockets: it listens for another heartbeat. One that is always late leaves it to the plain timeout
 // (the local health of Lifeguard: Dadgar, Phillips and Currey, 2018).
@@ -167,7 +182,7 @@ func (f *follower) listen(c *Core) {
 	case c.now > silent+c.opt.Heartbeat:
 		f.listenAt = c.now + c.opt.Heartbeat
 	default:
-		f.suspect(c, CauseSilence, c.opt.silenceGrace())
+		f.suspect(c, CauseSilence, c.silenceGrace())
 	}
 }
 
@@ -199,6 +214,29 @@ func (c *Core) spendHint() bool {
 	}
 	c.hints.used++
 	return true
+}
+
+// notePause remembers that the leader was silent and is not gone.
+func (c *Core) notePause() {
+	took := c.now - c.heard
+	if took < c.opt.silence() {
+		return // the hint was another one
+	}
+	c.pause = leaderPause{c.hard.Term, max(took, c.lastPause()), c.now + pauseMemory*c.opt.ElectionTimeout}
+}
+
+// lastPause is the longest silence of this leader of late that was a false hint.
+func (c *Core) lastPause() time.Duration {
+	if c.pause.term != c.hard.Term || c.now >= c.pause.until {
+		return 0
+	}
+	return c.pause.took
+}
+
+// silenceGrace is how long silence goes on, since it is a hint, before it leads to an election. A leader that has paused may pause for
+// longer the next time: on a host that stops its processes now and then, a change of the leader would cost more than the wait.
+func (c *Core) silenceGrace() time.Duration {
+	return max(silenceGraceBeats*c.opt.Heartbeat, pauseFactor*c.lastPause()-c.opt.silence())
 }
 
 func (f *follower) wake(c *Core) {

@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -120,5 +121,113 @@ func TestSuspectsStandOneAfterTheOther(t *testing.T) {
 	}
 	if gap := stood[1] - stood[0]; gap < heartbeat*2/3 || gap > heartbeat {
 		t.Errorf("the second stands %v after the first", gap)
+	}
+}
+
+// pass lets exactly so much time go by.
+func (g *group) pass(d time.Duration) {
+	end := g.now + d
+	g.run(d, func() bool {
+		return !slices.ContainsFunc(g.nodes, func(n *groupNode) bool { return g.deadline(n) <= end })
+	})
+	g.now = end
+}
+
+// pauseFor lets a node stand still, cut off from the others, and go on.
+func (g *group) pauseFor(n *groupNode, d time.Duration) {
+	g.stop(n)
+	g.pass(d)
+	g.stopped, g.lost = nil, nil
+	g.pass(2 * heartbeat)
+}
+
+// TestALeaderThatPausesIsGivenTime: whoever has come back from a pause is awaited for longer the next time, for a while; one that is gone
+// is replaced all the same, and one whose connections end as soon as ever.
+func TestALeaderThatPausesIsGivenTime(t *testing.T) {
+	const pause = 5 * heartbeat
+	paused := func(t *testing.T) (g *group, leader *groupNode, followers []*groupNode) {
+		t.Helper()
+		g, leader, followers = led(t, raft.Options{})
+		g.pauseFor(leader, pause)
+		if hints := g.elections().Hints[raft.CauseSilence]; hints == 0 {
+			t.Fatal("the pause was no hint")
+		}
+		return g, leader, followers
+	}
+	lasts := func(t *testing.T, g *group, leader *groupNode, pause time.Duration) {
+		t.Helper()
+		before := g.elections().Won
+		g.pauseFor(leader, pause)
+		if won := g.elections().Won; won != before || leader.core.Standing().Role != raft.Leader {
+			t.Errorf("another one leads after a pause of %v", pause)
+		}
+	}
+	t.Run("a longer pause", func(t *testing.T) {
+		g, leader, _ := paused(t)
+		lasts(t, g, leader, 2*pause)
+	})
+	t.Run("one of those who vote has not seen it", func(t *testing.T) {
+		g, leader, followers := led(t, raft.Options{})
+		heard := func(m raft.Message) bool { return m.From == leader.id && m.To == followers[1].id }
+		g.lost = func(m raft.Message) bool { return m.From == leader.id && !heard(m) }
+		g.pass(pause)
+		g.lost = nil
+		g.pass(2 * heartbeat)
+		lasts(t, g, leader, 2*pause)
+	})
+	t.Run("who asked for votes in vain has seen it", func(t *testing.T) {
+		g, leader, followers := led(t, raft.Options{})
+		for _, f := range followers {
+			g.lost = func(m raft.Message) bool { return m.From == leader.id && m.To == f.id }
+			g.run(8*heartbeat, func() bool { return f.core.Standing().Role == raft.PreCandidate })
+			if f.core.Standing().Role != raft.PreCandidate {
+				t.Fatal("it asks nobody")
+			}
+			g.lost = nil
+			g.pass(2 * heartbeat)
+		}
+		lasts(t, g, leader, 2*pause)
+	})
+	t.Run("gone", func(t *testing.T) {
+		g, leader, _ := paused(t)
+		g.stop(leader)
+		if took := g.takeOver(t, leader); took < 2*pause || took > 4*pause {
+			t.Errorf("another one leads after %v", took)
+		}
+	})
+	t.Run("gone with its connections", func(t *testing.T) {
+		g, leader, followers := paused(t)
+		g.stop(leader)
+		g.suspect(leader.id, raft.CauseConnection, followers...)
+		if took := g.takeOver(t, leader); took > 3*heartbeat {
+			t.Errorf("another one leads after %v", took)
+		}
+	})
+	t.Run("gone long after the pause", func(t *testing.T) {
+		g, leader, _ := paused(t)
+		g.pass(61 * election)
+		g.stop(leader)
+		if took := g.takeOver(t, leader); took > 9*heartbeat {
+			t.Errorf("another one leads after %v", took)
+		}
+	})
+}
+
+// TestSuspicionNeedsSilence: that somebody watches processes and has not heard the leader's says nothing while this node hears it; to one
+// that was late itself, and does not hear it either, it does.
+func TestSuspicionNeedsSilence(t *testing.T) {
+	g, leader, followers := led(t, raft.Options{})
+	g.suspect(leader.id, raft.CauseSuspicion, followers...)
+	g.pauseFor(leader, 2*heartbeat)
+	if e := g.elections(); e.Hints != [raft.Causes]uint64{} || leader.core.Standing().Role != raft.Leader {
+		t.Errorf("the suspicion counts, and so: %+v", e)
+	}
+	g.stop(leader)
+	late := followers[0]
+	g.now += 6 * heartbeat
+	late.core.Wake(g.now)
+	late.core.Suspect(g.now, leader.id, raft.CauseSuspicion)
+	if e := late.core.Status().Elections; e.Hints[raft.CauseSuspicion] != 1 {
+		t.Errorf("the suspicion counts for nothing: %+v", e)
 	}
 }

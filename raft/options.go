@@ -49,6 +49,8 @@ const (
 	rankHeartbeats    = 0.75 // between two followers that suspect at the same moment: enough for both votes of the first
 	hintsPerWindow    = 3    // hinted elections in one window, then only ElectionTimeout counts
 	hintWindow        = 10   // in units of ElectionTimeout
+	pauseFactor       = 3    // a leader that was silent and came back may be silent for so many times as long
+	pauseMemory       = 60   // in units of ElectionTimeout
 
 	newsDelay = 200 * time.Microsecond // how long a commit waits for an Append to carry its news
 )
@@ -77,8 +79,6 @@ func (o Options) withDefaults() (Options, error) {
 func (o Options) silence() time.Duration { return silenceHeartbeats * o.Heartbeat }
 
 func (o Options) grace() time.Duration { return time.Duration(graceHeartbeats * float64(o.Heartbeat)) }
-
-func (o Options) silenceGrace() time.Duration { return silenceGraceBeats * o.Heartbeat }
 
 func (o Options) rankDelay(rank int) time.Duration {
 	return time.Duration(float64(rank) * rankHeartbeats * float64(o.Heartbeat))
