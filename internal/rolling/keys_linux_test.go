@@ -48,11 +48,7 @@ func TestKeys(t *testing.T) {
 		f.order(at(2), "", "remove", old.ID().String())
 		l.more()
 		f.writeKey(next)
-		for _, m := range f.machines {
-			if keys := f.keysOf(at(3), m); !slices.Equal(keys, []string{next.ID().String()}) {
-				t.Errorf("after the rotation %s has the keys %v", m.name, keys)
-			}
-		}
+		f.onlyKey(next, at(3))
 	}
 	for _, text := range see() {
 		t.Error(text)
@@ -104,11 +100,7 @@ func TestKeysInterrupted(t *testing.T) {
 			f.writeKey(next) // from here on a node starts with either
 		}
 	}
-	for _, m := range f.machines {
-		if keys := f.keysOf(f.machines[0], m); !slices.Equal(keys, []string{next.ID().String()}) {
-			t.Errorf("in the end %s has the keys %v", m.name, keys)
-		}
-	}
+	f.onlyKey(next, f.machines[1])
 	f.oldKeyFileIsRefused(down, old)
 }
 
@@ -198,6 +190,25 @@ func (f *fleet) keysOf(by, m *machine) (keys []string) {
 		}
 	}
 	return keys
+}
+
+// onlyKey requires that each node has this key alone, now, and waits until another node has heard so of all.
+func (f *fleet) onlyKey(key membership.Key, by *machine) {
+	f.t.Helper()
+	want := []string{key.ID().String()}
+	for _, m := range f.machines {
+		if keys := f.keysOf(m, m); !slices.Equal(keys, want) {
+			f.t.Errorf("after the rotation to %s, %s has the keys %v", want, m.name, keys)
+		}
+	}
+	for _, m := range f.machines {
+		f.await(by.name+" hears of the keys of "+m.name, func() error {
+			if keys := f.keysOf(by, m); !slices.Equal(keys, want) {
+				return fmt.Errorf("%v", keys)
+			}
+			return nil
+		})
+	}
 }
 
 func (f *fleet) membersBy(m *machine) (members []lockd.GossipMember) {
