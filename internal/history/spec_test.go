@@ -15,7 +15,7 @@ import (
 // see must be the same. The two were written independently; where they differ one of them is wrong.
 func TestSpec(t *testing.T) {
 	met := map[locktable.Code]int{}
-	for seed := range uint64(2000) {
+	for seed := range uint64(histories(2000)) {
 		randomLog(t, seed, 120, met)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
