@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lockd/lockd/client/go"
 )
@@ -14,7 +15,7 @@ func TestLoadSees(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, false)
 	f.found()
-	l := startLoad(t, clientsOf(f.machines))
+	l := startLoadWith(t, clientsOf(f.machines), 2*time.Second, time.Second) // nothing of this is waited for longer
 	l.more()
 	lock, err := l.clients[0].Lock(t.Context(), "planted")
 	if err != nil {

@@ -63,8 +63,14 @@ type holder struct {
 // startLoad begins the work of clients that are told these addresses.
 func startLoad(t testing.TB, endpoints []string) *load {
 	t.Helper()
+	return startLoadWith(t, endpoints, sessionTTL, timeout)
+}
+
+// startLoadWith is startLoad with sessions and requests that end sooner or later.
+func startLoadWith(t testing.TB, endpoints []string, ttl, timeout time.Duration) *load {
+	t.Helper()
 	l := &load{
-		t: t, endpoints: endpoints, ttl: sessionTTL, timeout: timeout, places: map[string]*place{}, done: map[string]int64{}, slowest: map[string]time.Duration{},
+		t: t, endpoints: endpoints, ttl: ttl, timeout: timeout, places: map[string]*place{}, done: map[string]int64{}, slowest: map[string]time.Duration{},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	l.end = cancel
@@ -285,7 +291,7 @@ func (l *load) hold() {
 			l.t.Fatal(err)
 		}
 		h := &holder{what: what, name: name, lock: lock, token: lock.Token(), session: lock.Session().ID(), lost: lock.Context().Done()}
-		h.lowest.Store(int64(sessionTTL))
+		h.lowest.Store(int64(l.ttl))
 		l.holders = append(l.holders, h)
 	}
 	keep("exclusive", "held/exclusive", func() (*client.Lock, error) { return c.Lock(ctx, "held/exclusive") })

@@ -33,7 +33,10 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	long := n > 0
-	n = max(n, 2)
+	if !long {
+		t.Parallel() // no time is demanded
+		n = 2
+	}
 	f := newFleet(t, 5, true)
 	f.found()
 	s := keepThings(t, clientsOf(f.machines))
