@@ -65,6 +65,18 @@ func draw(rng *rand.Rand) Options {
 	return o
 }
 
+// inTime reports whether without faults every KeepAlive, five in a TTL, is confirmed while the one before still carries, however slow each message is. Where
+// it is not, a slow network alone may cost a session of a short TTL.
+func (o Options) inTime() bool {
+	p := &o.Programs
+	toLeader := p.StreamMost + o.Batch + o.DelayMost
+	rounds := session.TurnMax + 2*2*o.DelayMost // the one on its way, and the one that counts
+	answer := o.DelayMost + p.StreamMost
+	applied := o.Heartbeat + o.DelayMost + o.SyncMost // the read index, by the node that answers
+	margin := min(p.TTL/10, time.Second)
+	return p.TTL/5+toLeader+rounds+max(answer, applied) < p.TTL/100*99-margin
+}
+
 // String prints every option.
 func (o Options) String() string {
 	var b strings.Builder

@@ -41,8 +41,11 @@ func (w *world) goodEnd() {
 	o := &w.opts.Programs
 	w.heal()
 	// What was late before may still be on its way, and connections may not have seen that they broke.
-	w.Judge.SettledAt = w.Now() + o.LateMost + o.NoticeMost + 4*o.TTL
-	w.Run(w.Judge.SettledAt + 5*time.Second)
+	settled := w.Now() + o.LateMost + o.NoticeMost + 4*o.TTL
+	if w.opts.inTime() {
+		w.Judge.SettledAt = settled
+	}
+	w.Run(settled + 5*time.Second)
 	w.Until(2*time.Minute, "somebody gets no lock", func() bool { return w.Unserved() == "" })
 	w.Judge.Resting = true
 	w.rest()
