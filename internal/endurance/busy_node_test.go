@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -36,9 +37,21 @@ func busy(c *lockd.Config) error {
 			return err
 		}
 		c.Join = append(c.Join, net.JoinHostPort(host, "7402"))
-		if m.Name == c.Name {
-			c.ListenGossip = net.JoinHostPort(host, "7402")
+		echoes := net.JoinHostPort(host, "7404")
+		if m.Name != c.Name {
+			f, err := appendTo(filepath.Join(dir, c.Name+" to "+m.Name))
+			if err != nil {
+				return err
+			}
+			go askForEchoes(echoes, f)
+			continue
 		}
+		c.ListenGossip = net.JoinHostPort(host, "7402")
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", echoes)
+		if err != nil {
+			return err
+		}
+		go echo(l)
 	}
 	c.GossipKey = os.Getenv(busyKey)
 	all, err := telemetry.Setup(context.Background(), telemetry.Options{Service: "lockd", Instance: c.Name})
@@ -46,7 +59,7 @@ func busy(c *lockd.Config) error {
 		return err
 	}
 	c.MeterProvider, c.Metrics = all.MeterProvider, all.Metrics
-	f, err := os.OpenFile(filepath.Join(dir, c.Name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := appendTo(filepath.Join(dir, c.Name))
 	if err != nil {
 		return err
 	}
@@ -55,6 +68,48 @@ func busy(c *lockd.Config) error {
 		go allocate()
 	}
 	return nil
+}
+
+func appendTo(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+// echo gives back what it gets.
+func echo(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }() // in this process, not in the kernel
+	}
+}
+
+// askForEchoes writes down when one took its time: this is what a node sees of another, whatever it is that stands still.
+func askForEchoes(address string, f *os.File) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	var c net.Conn
+	b := make([]byte, 1)
+	for range tick.C {
+		var err error
+		if c == nil {
+			if c, err = new(net.Dialer).DialContext(context.Background(), "tcp", address); err != nil {
+				c = nil // it does not run yet
+				continue
+			}
+		}
+		asked := time.Now()
+		if _, err = c.Write(b); err == nil {
+			_, err = io.ReadFull(c, b)
+		}
+		if err != nil {
+			_ = c.Close()
+			c = nil
+		}
+		if took := time.Since(asked); took >= leastStall {
+			_, _ = fmt.Fprintf(f, "%d %d\n", asked.UnixNano(), took) // who reads it sees that there are none
+		}
+	}
 }
 
 // kept is where the compiler must suppose that somebody looks.
@@ -86,7 +141,7 @@ func probe(f *os.File) {
 	}
 }
 
-// stall is a time in which a node did not run.
+// stall is a time in which a node did not run, had no answer of another, or waited for its disk.
 type stall struct {
 	node       string
 	begin, end time.Time

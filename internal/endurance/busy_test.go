@@ -7,19 +7,19 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/lockd/lockd/client/go"
 	"github.com/lockd/lockd/internal/reliability"
 	"github.com/lockd/lockd/internal/testcluster"
 	"github.com/lockd/lockd/lockd"
@@ -34,6 +34,8 @@ const (
 	lookEvery   = 500 * time.Millisecond
 	pauseEvery  = 4               // looks
 	gossipBears = 2 * time.Second // by the default profile
+	clientBears = busyTTL * 2 / 3 // of its session, when its last word came just before
+	never       = time.Duration(math.MaxInt64)
 )
 
 // Metrics of the nodes that the test looks at.
@@ -47,11 +49,16 @@ const (
 	refutations = "lockd_gossip_refutations_total"
 	expired     = "lockd_session_expired_total"
 	lockLost    = "lockd_lock_lost_total"
+	syncTime    = "lockd_raft_fsync_duration_seconds_sum"
+	syncs       = "lockd_raft_fsync_duration_seconds_count"
 )
 
-// TestBusy keeps the process of every node busy with work of its own and stops nodes for a moment, now and then two at once. No hint and
-// no gossip may change the leader, take a member for dead, or cost a session; where a node stood still for longer than raft or gossip
-// bears, for want of a processor, that is told apart.
+// TestBusy keeps the process of every node busy with work of its own and stops nodes for a moment, now and then two at once. It fails, in
+// every case, when a hint has changed the leader, which is one that is elected before the election timeout has passed since its voters
+// heard the last one, and when a member has left the configuration. It fails when a leader has changed otherwise, a member was taken for
+// dead, or a session, a lock or a request of a client was lost, unless something stood still for so long that it had to be: for the
+// election timeout, for what the gossip's profile bears, for two thirds of a session's time to live. What stood still is told by probes:
+// nodes ask each other for an echo all the time, nodes and clients look at their own clock, and nodes tell how long the disk took.
 func TestBusy(t *testing.T) {
 	text := os.Getenv("LOCKD_BUSY")
 	if text == "" {
@@ -71,110 +78,32 @@ func TestBusy(t *testing.T) {
 		}
 	}
 	c := testcluster.StartAt(t, places)
+	var operations int64
+	var pauses int
+	defer func() { // in a test that has ended early too
+		reliability.Record(t, reliability.Each(reliability.Run{
+			Target: "busy", Layer: "process", Runs: 1, Operations: operations, Command: fmt.Sprintf("make busy TIME=%v", long),
+		}, map[string]int64{"stop of a node": int64(pauses), "overload": busyNodes * spinners})...)
+	}()
+	own, err := os.Create(filepath.Join(dir, "client"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go probe(own) // as long as the process lives
 	w := &watcher{t: t, c: c, counts: make([]map[string]float64, busyNodes)}
 	w.awaitMembers()
 	h := holdBusily(t, c.Endpoints())
 	w.look()
 	begin := w.sums()
-	pauses := w.watch(long)
-	operations := h.finish(t)
+	pauses = w.watch(long)
+	operations = h.finish(t)
 	w.look()
-	w.judge(begin, stalls(t, dir))
+	w.events = append(w.events, h.noted()...)
+	w.judge(begin, append(stalls(t, dir), w.disks...))
 	if operations == 0 || pauses == 0 {
 		t.Errorf("%d operations and %d pauses show nothing", operations, pauses)
 	}
 	t.Logf("%v: %d pauses of %v, %d pairs of lock and unlock", long, pauses, pauseOfNode, operations)
-	reliability.Record(t, reliability.Each(reliability.Run{
-		Target: "busy", Layer: "process", Runs: 1, Operations: operations, Command: fmt.Sprintf("make busy TIME=%v", long),
-	}, map[string]int64{"stop of a node": int64(pauses), "overload": busyNodes * spinners})...)
-}
-
-// busyHolders are clients that hold and clients that take turns.
-type busyHolders struct {
-	reader *client.Client
-	held   []*client.Lock
-	stop   func() int64
-}
-
-func holdBusily(t *testing.T, endpoints []string) *busyHolders {
-	t.Helper()
-	open := func() *client.Client {
-		c, err := client.New(client.Config{Endpoints: endpoints, TTL: busyTTL})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), busyTTL)
-			defer cancel()
-			_ = c.Close(ctx) // the nodes may be gone by now
-		})
-		return c
-	}
-	h := &busyHolders{reader: open()}
-	for i := range 20 {
-		l, err := open().Lock(t.Context(), fmt.Sprint("held/", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.held = append(h.held, l)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var done []chan struct{}
-	var pairs atomic.Int64
-	for i := range 4 {
-		c, ended := open(), make(chan struct{})
-		done = append(done, ended)
-		go func() {
-			defer close(ended)
-			pace := time.NewTicker(20 * time.Millisecond)
-			defer pace.Stop()
-			for ctx.Err() == nil {
-				if err := turn(c, fmt.Sprint("turn/", i%2)); err != nil {
-					t.Error(err)
-				}
-				pairs.Add(1)
-				select {
-				case <-pace.C:
-				case <-ctx.Done():
-				}
-			}
-		}()
-	}
-	h.stop = func() int64 {
-		cancel()
-		for _, ended := range done {
-			<-ended
-		}
-		return pairs.Load()
-	}
-	return h
-}
-
-// turn takes a lock and gives it back.
-func turn(c *client.Client, name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), busyTTL)
-	defer cancel()
-	l, err := c.Lock(ctx, name)
-	if err == nil {
-		err = l.Unlock(ctx)
-	}
-	return err
-}
-
-// finish ends the turns, and requires that what was held is.
-func (h *busyHolders) finish(t *testing.T) int64 {
-	t.Helper()
-	pairs := h.stop()
-	for _, l := range h.held {
-		check, err := h.reader.CheckToken(t.Context(), l.Name(), l.Token())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if l.Err() != nil || check.Validity != client.TokenValid {
-			t.Errorf("%s: %v, its token is %v", l.Name(), l.Err(), check.Validity)
-		}
-	}
-	return pairs
 }
 
 // watcher asks the nodes what they have seen.
@@ -184,6 +113,7 @@ type watcher struct {
 	counts []map[string]float64 // of each node, as it told last: all of them only rise
 	at     time.Time            // of the last look
 	events []event
+	disks  []stall
 	health float64 // the worst score of gossip
 }
 
@@ -191,7 +121,7 @@ type watcher struct {
 type event struct {
 	what     string
 	from, to time.Time
-	bears    time.Duration // a node that stood still for so long justifies it
+	bears    time.Duration // what stood still for so long justifies it
 }
 
 // watch looks at the nodes and stops some of them for a moment, for a time.
@@ -243,6 +173,9 @@ func (w *watcher) awaitMembers() {
 	}
 }
 
+// configured begins what whole says of a configuration.
+const configured = "in the configuration"
+
 // whole returns what is missing, by gossip and by the configuration of any node.
 func (w *watcher) whole() string {
 	for i := range busyNodes {
@@ -260,7 +193,7 @@ func (w *watcher) whole() string {
 			return fmt.Sprintf("n%d sees %d members, %d of them alive", i+1, len(members), alive)
 		}
 		if len(status.Nodes) != busyNodes || slices.ContainsFunc(status.Nodes, func(n lockd.NodeState) bool { return !n.Voter }) {
-			return fmt.Sprintf("in the configuration of n%d there are %+v", i+1, status.Nodes)
+			return fmt.Sprintf("%s of n%d there are %+v", configured, i+1, status.Nodes)
 		}
 	}
 	return ""
@@ -276,6 +209,12 @@ func (w *watcher) look() {
 		maps.Copy(counts, w.counts[i]) // raft's are missing when its loop does not answer at once
 		w.ask(i, "/metrics", func(r io.Reader) error { return readMetrics(r, counts) })
 		w.health = max(w.health, counts["lockd_gossip_health_score"])
+		if n := counts[syncs] - w.counts[i][syncs]; n > 0 && w.counts[i] != nil {
+			took := time.Duration((counts[syncTime] - w.counts[i][syncTime]) / n * float64(time.Second))
+			if took >= leastStall {
+				w.disks = append(w.disks, stall{fmt.Sprintf("the disk of n%d", i+1), from, from.Add(took)})
+			}
+		}
 		w.counts[i] = counts
 	}
 	w.at = time.Now()
@@ -283,7 +222,10 @@ func (w *watcher) look() {
 		return
 	}
 	note := func(what string, bears time.Duration) { w.events = append(w.events, event{what, from, w.at, bears}) }
-	if missing != "" {
+	switch {
+	case strings.HasPrefix(missing, configured):
+		note(missing, never)
+	case missing != "":
 		note(missing, gossipBears)
 	}
 	after := w.sums()
@@ -291,11 +233,15 @@ func (w *watcher) look() {
 		switch name, _, _ := strings.Cut(key, "{"); {
 		case n == before[key]:
 		case name == won:
-			note(fmt.Sprintf("a change of leader: %s, with %v votes because of a hint", key, after[earlyVotes]-before[earlyVotes]), lockd.DefaultElection)
+			bears := never
+			if key == fmt.Sprintf("%s{lockd_cause=%q}", won, raft.CauseTimeout) && after[earlyVotes] == before[earlyVotes] {
+				bears = lockd.DefaultElection
+			}
+			note(fmt.Sprintf("a change of leader: %s, with %v votes because of a hint", key, after[earlyVotes]-before[earlyVotes]), bears)
 		case name == failures:
 			note("a member was taken for dead", gossipBears)
 		case name == expired, name == lockLost:
-			note("a session or a lock was lost: "+key, busyTTL)
+			note("a session or a lock was lost: "+key, clientBears)
 		}
 	}
 }
@@ -358,7 +304,7 @@ func (w *watcher) judge(begin map[string]float64, all []stall) {
 		}
 		w.t.Log(text)
 	}
-	for _, key := range []string{earlyVotes, suspicions, failures, refutations} {
+	for _, key := range []string{earlyVotes, suspicions, failures, refutations, syncs, syncTime} {
 		if _, ok := end[key]; !ok {
 			w.t.Errorf("no node tells of %s", key)
 		}
@@ -381,7 +327,7 @@ func sortEvents(events []event, all []stall) (justified, not []string) {
 	for _, e := range events {
 		text := fmt.Sprintf("%s to %s: %s", e.from.UTC().Format("15:04:05.000"), e.to.UTC().Format("15:04:05.000"), e.what)
 		behind := func(s stall) bool {
-			return s.took() >= e.bears && s.begin.Before(e.to) && s.end.After(e.from.Add(-2*e.bears))
+			return e.bears < never && s.took() >= e.bears && s.begin.Before(e.to) && s.end.After(e.from.Add(-2*e.bears))
 		}
 		if i := slices.IndexFunc(all, behind); i >= 0 {
 			justified = append(justified, fmt.Sprintf("%s; %v", text, all[i]))
@@ -398,6 +344,7 @@ func TestBusyIsJudged(t *testing.T) {
 	at := func(ms int) time.Time { return time.UnixMilli(1e12 + int64(ms)) }
 	ofLeader := event{what: "of leader", from: at(10_000), to: at(10_500), bears: time.Second}
 	dead := event{what: "dead", from: at(10_000), to: at(10_500), bears: 2 * time.Second}
+	hinted := event{what: "hinted", from: at(10_000), to: at(10_500), bears: never}
 	for name, test := range map[string]struct {
 		all       []stall
 		justified []event
@@ -410,8 +357,8 @@ func TestBusyIsJudged(t *testing.T) {
 		"one that came after":  {all: []stall{{"n1", at(10_600), at(19_000)}}},
 		"one of three seconds": {all: []stall{{"n1", at(7_000), at(10_000)}}, justified: []event{ofLeader, dead}},
 	} {
-		justified, not := sortEvents([]event{ofLeader, dead}, test.all)
-		ok := len(justified) == len(test.justified) && len(justified)+len(not) == 2
+		justified, not := sortEvents([]event{ofLeader, dead, hinted}, test.all)
+		ok := len(justified) == len(test.justified) && len(justified)+len(not) == 3
 		for i := range test.justified {
 			ok = ok && strings.Contains(justified[i], test.justified[i].what+"; n1 stood still")
 		}
@@ -435,7 +382,7 @@ func describe(all []stall) string {
 			}
 		}
 	}
-	text := "times that a node did not run for so long:"
+	text := "times that something stood still for so long:"
 	for _, d := range steps {
 		text += fmt.Sprintf(" %v: %d,", d, count[d])
 	}
