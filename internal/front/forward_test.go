@@ -161,7 +161,8 @@ func TestCommandsSurviveATransfer(t *testing.T) {
 	})
 }
 
-// A link to a node that led answers what it can, and is closed.
+// A link to a node that led answers what it can, for a moment, and is closed: a leader that was stopped never answers, and its client is to
+// repeat the command as soon as there is another one.
 func TestFormerLeaderStillAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
@@ -172,11 +173,15 @@ func TestFormerLeaderStillAnswers(t *testing.T) {
 		c.send(m)
 		synctest.Wait()
 		w.lead(1)
+		elected := time.Now()
 		c.want(c.acquire(life, 2, 0, "b"), wire.Granted)
-		c.quiet(time.Second)
+		c.quiet(30 * time.Millisecond)
 		c.id = m.ID
 		if f := c.failure(); f.Code != wire.Interrupted || f.Known {
 			t.Errorf("%+v", f)
+		}
+		if took := time.Since(elected); took > 100*time.Millisecond {
+			t.Errorf("the client is told %v after the election", took)
 		}
 		w.lead(0)
 		w.set(func() { w.nodes[0].stuck = false })

@@ -109,7 +109,9 @@ const (
 	linkTimeout  = time.Second            // for a connection to the leader, and for its Welcome
 	linkPauseMin = 20 * time.Millisecond  // between two attempts
 	linkPauseMax = 320 * time.Millisecond
-	linkRetired  = 2 * time.Second // how long the answers of a former leader are waited for
+	// linkRetired is how long the answers of a former leader are waited for. One that lives gives them at once; what one that was
+	// stopped or cut off was sent has to be repeated, and until the client is told it waits.
+	linkRetired = 50 * time.Millisecond
 	lingerFor    = time.Second     // for a peer to close its side after a Goodbye
 )
 
