@@ -112,7 +112,7 @@ const (
 	// linkRetired is how long the answers of a former leader are waited for. One that lives gives them at once; what one that was
 	// stopped or cut off was sent has to be repeated, and until the client is told it waits.
 	linkRetired = 50 * time.Millisecond
-	lingerFor    = time.Second     // for a peer to close its side after a Goodbye
+	lingerFor   = time.Second // for a peer to close its side after a Goodbye
 )
 
 // Events tell what happens at a Front. Nil functions are left out. They are called from many goroutines and must not block.

@@ -123,7 +123,7 @@ func (l *ledger) finish(m *Machine, c *call, code Code, body any) {
 
 // drop forgets a call.
 func (l *ledger) drop(c *call) {
-	c.state = over
+	l.put(c, over)
 	delete(l.byID, c.id)
 	if c.seq != 0 {
 		delete(l.bySeq, c.seq)
@@ -145,7 +145,8 @@ func (l *ledger) answered(m *Machine, s Slot, a Answer) {
 		}
 	case Queued:
 		if c.state == sent && c.op.Kind == OpAcquire {
-			c.state = queued
+			l.put(c, queued)
+			m.beatAt = min(m.beatAt, m.now+m.pulse())
 			if s < slotCount && m.links.of[s].up {
 				c.slot = s
 			}
@@ -191,7 +192,8 @@ func (l *ledger) granted(m *Machine, c *call, a Answer) {
 		m.emit(Acquired{Call: c.id, Token: a.Token, Body: a.Body})
 		return
 	}
-	c.state, c.token = held, a.Token
+	l.put(c, held)
+	c.token = a.Token
 	if c.given {
 		l.giveBack(m, c)
 		return

@@ -22,6 +22,8 @@ type ledger struct {
 	cancels []*call // the same, and first
 	gone    int     // calls of the backlog that were given up since it was compacted
 
+	asked, waits int // calls that are sent, and queued
+
 	// Of the present life.
 	bySeq      map[uint64]*call
 	seq        uint64 // the last one given out
@@ -121,9 +123,26 @@ func (l *ledger) remind(at time.Duration) {
 	}
 }
 
+// put moves a call to another state.
+func (l *ledger) put(c *call, s callState) {
+	for _, change := range []struct {
+		state callState
+		by    int
+	}{{c.state, -1}, {s, 1}} {
+		switch change.state {
+		case sent:
+			l.asked += change.by
+		case queued:
+			l.waits += change.by
+		case waiting, held, over:
+		}
+	}
+	c.state = s
+}
+
 // await notes that a call is to be repeated until it is answered.
 func (l *ledger) await(c *call) {
-	c.state = sent
+	l.put(c, sent)
 	if !c.awaited {
 		c.awaited = true
 		l.unanswered = append(l.unanswered, c)
@@ -145,6 +164,15 @@ func (l *ledger) repeat(m *Machine) {
 		}
 		return false
 	})
+}
+
+// double sends what was sent to one slot, and not answered, over another one as well.
+func (l *ledger) double(m *Machine, from, over Slot) {
+	for _, c := range l.unanswered {
+		if c.state == sent && c.cancel == nil && c.slot == from {
+			l.send(m, c, over)
+		}
+	}
 }
 
 // moved goes on elsewhere with everything that was sent to, or waits over, a slot that is gone. A wait is asked for again, until
@@ -222,7 +250,8 @@ func (l *ledger) lose(m *Machine) {
 			l.drop(c)
 		case c.op.Kind == OpAcquire && !c.given && !c.op.Lease:
 			delete(l.bySeq, c.seq)
-			c.state, c.seq, c.awaited = waiting, 0, false
+			l.put(c, waiting)
+			c.seq, c.awaited = 0, false
 			next = append(next, c)
 		default:
 			l.finish(m, c, SessionLost, nil)

@@ -6,6 +6,7 @@ import "time"
 type links struct {
 	of      [slotCount]link
 	primary Slot
+	doubted bool // the primary one is silent, and the other one is used if it is up
 }
 
 type link struct {
@@ -15,6 +16,11 @@ type link struct {
 	// confirms does not count: what waits over this one might wait for ever.
 	number uint64
 	asked  time.Duration
+
+	listens bool          // something is waited for over it, as primary connection
+	quiet   time.Duration // of listens: since when nothing came over it
+	probed  bool          // of listens: a KeepAlive was sent at probeAt to see whether it answers
+	probeAt time.Duration
 }
 
 func newLinks() links { return links{} }
@@ -22,10 +28,16 @@ func newLinks() links { return links{} }
 // up reports whether anything can be sent.
 func (l *links) up() bool { return l.of[0].up || l.of[1].up }
 
-// best returns the primary slot if it is up, else the other.
+// usable reports whether a slot is up, and not the one in doubt while the other one is up.
+func (l *links) usable(s Slot) bool {
+	avoided := l.doubted && s == l.primary && l.of[1-s].up
+	return l.of[s].up && !avoided
+}
+
+// best returns the primary slot if it is usable, else the other.
 func (l *links) best() Slot {
 	switch {
-	case l.of[l.primary].up:
+	case l.usable(l.primary):
 		return l.primary
 	case l.of[1-l.primary].up:
 		return 1 - l.primary
@@ -34,9 +46,9 @@ func (l *links) best() Slot {
 	}
 }
 
-// other returns the slot that is up and not s, else s itself if it is up.
+// other returns the slot that is usable and not s, else s itself if it is up.
 func (l *links) other(s Slot) Slot {
-	if s < slotCount && l.of[1-s].up {
+	if s < slotCount && l.usable(1-s) {
 		return 1 - s
 	}
 	return l.best()
@@ -61,6 +73,9 @@ func (m *Machine) hang(s Slot) {
 
 // prefer makes s the primary slot, and its connection the only one.
 func (m *Machine) prefer(s Slot) {
+	if m.links.doubted {
+		m.links.doubted, m.patience = false, m.shortest()
+	}
 	m.links.primary = s
 	m.hang(1 - s)
 }
@@ -69,7 +84,7 @@ func (m *Machine) prefer(s Slot) {
 // from the others. The other one is given up the next time.
 func (m *Machine) moveOn() {
 	if s := m.links.primary; m.links.of[s].up && m.links.of[1-s].up {
-		m.links.primary = 1 - s
+		m.links.primary, m.links.doubted = 1-s, false
 		m.hang(s)
 		m.want(s)
 	}
@@ -81,7 +96,7 @@ func (m *Machine) Connected(now time.Duration, s Slot) {
 	if s >= slotCount || !m.links.of[s].wanted {
 		return
 	}
-	m.links.of[s].up, m.links.of[s].number = true, 0
+	m.links.of[s] = link{wanted: true, up: true}
 	if !m.links.of[m.links.primary].up {
 		m.links.primary = s
 	}
@@ -91,6 +106,9 @@ func (m *Machine) Connected(now time.Duration, s Slot) {
 	case open:
 		m.sendKeepAlive(s)
 		m.calls.moved(m, noSlot)
+		if m.links.doubted {
+			m.calls.double(m, 1-s, s)
+		}
 	case stopping, stopped:
 	}
 	for i := range m.old {
@@ -107,6 +125,7 @@ func (m *Machine) Disconnected(now time.Duration, s Slot) {
 		return
 	}
 	m.links.of[s].up = false
+	m.links.doubted = m.links.doubted && s != m.links.primary
 	if best := m.links.best(); best != noSlot {
 		m.links.primary = best
 	}
@@ -119,7 +138,8 @@ func (m *Machine) Disconnected(now time.Duration, s Slot) {
 // beat sends the KeepAlives that are due: over the primary connection, and over another node when the last one was
 // not answered in time.
 func (m *Machine) beat() {
-	m.beatAt = m.now + m.interval()
+	m.beatAt = m.now + m.pulse()
+	m.patience = max(m.patience/2, m.shortest()) // for false alarms are forgiven
 	if m.doubtful() {
 		m.want(1 - m.links.primary)
 	}
@@ -130,10 +150,18 @@ func (m *Machine) beat() {
 	}
 }
 
+// pulse is the time to the next KeepAlive. Who waits in a queue sends nothing else by which it could notice that its node is gone.
+func (m *Machine) pulse() time.Duration {
+	if m.calls.waits > 0 {
+		return min(m.interval(), waitPulse)
+	}
+	return m.interval()
+}
+
 // doubtful reports whether the primary connection is down, or a KeepAlive over it was not answered in time.
 func (m *Machine) doubtful() bool {
 	l := &m.links.of[m.links.primary]
-	return !l.up || l.number != 0 && m.now-l.asked >= m.interval()
+	return !l.up || m.links.doubted || l.number != 0 && m.now-l.asked >= m.interval()
 }
 
 func (m *Machine) sendKeepAlive(s Slot) {

@@ -89,6 +89,7 @@ type Machine struct {
 	validity validity
 	jeopardy bool
 	beatAt   time.Duration // the next KeepAlive
+	patience time.Duration // with a primary connection that is silent
 	opened   sending       // of the present life's Open
 	old      []oldLife     // lives to close
 
@@ -118,6 +119,7 @@ func New(cfg Config) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{cfg: cfg, links: newLinks(), calls: newLedger()}
+	m.patience = m.shortest()
 	m.begin()
 	m.want(m.links.primary)
 	return m, nil
@@ -179,6 +181,9 @@ func (m *Machine) Deadline() (time.Duration, bool) {
 		}
 		if m.calls.dueSet && m.links.up() {
 			soon(m.calls.due)
+		}
+		if at, ok := m.listenAt(); ok {
+			soon(at)
 		}
 	case stopping, stopped:
 	}
@@ -242,6 +247,7 @@ func (m *Machine) turn() {
 			m.beat()
 		}
 		m.calls.turn(m)
+		m.listen()
 	case stopping, stopped:
 	}
 	m.closeOld()

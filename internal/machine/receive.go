@@ -10,6 +10,7 @@ import (
 // doubled or wrong, is ignored.
 func (m *Machine) Receive(now time.Duration, s Slot, msg Message) {
 	m.advance(now)
+	m.heard(s)
 	switch msg := msg.(type) {
 	case OpenAnswer:
 		m.openAnswered(s, msg)
@@ -104,6 +105,9 @@ func (m *Machine) answered(s Slot, a Answer) {
 		return
 	}
 	m.calls.answered(m, s, a)
+	if m.links.doubted && s == 1-m.links.primary && m.links.of[s].up && a.Code != Retry {
+		m.prefer(s)
+	}
 }
 
 func (m *Machine) closeAnswered(life Life) {
