@@ -104,6 +104,7 @@ type sending struct {
 	began bool
 	first time.Duration
 	again time.Duration
+	tries uint // that were given back
 }
 
 // oldLife is a life that was given up and that the cluster shall end before its TTL does.

@@ -60,14 +60,26 @@ func (m *Machine) openAnswered(s Slot, a OpenAnswer) {
 		m.validity.extend(m.opened.first, a.Cluster)
 		m.emit(Opened{Life: m.life})
 		m.beatAt = m.opened.first + m.spread()
-		if m.links.of[s].up {
-			m.prefer(s)
-		}
+		m.openedOver(s)
 	case Refused:
 		m.calls.closeAll(m)
 		m.stop(a.Body)
 	default:
-		m.opened.again = m.now + max(m.resend(), a.Wait)
+		m.opened.again = m.now + max(backoff(m.opened.tries), a.Wait)
+		m.opened.tries++
+	}
+}
+
+// openedOver makes the connection the primary one over which Open was answered. That it was does not say that KeepAlives will be: the node
+// may pass on what the leader answers, and be behind in what it applies itself. Where half of what Open carries is used up there is no
+// time to find out: the other connection, which was asked for long ago, stays.
+func (m *Machine) openedOver(s Slot) {
+	switch {
+	case !m.links.of[s].up:
+	case m.now < m.validity.jeopardy():
+		m.prefer(s)
+	default:
+		m.links.primary, m.links.doubted = s, false
 	}
 }
 
