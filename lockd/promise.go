@@ -40,8 +40,10 @@ func (p *promise) check() error {
 
 // question is what a node asks another one over the Raft port.
 type question struct {
-	// Promise asks for a promise.
-	Promise *promise `json:"promise,omitempty"`
+	// Promise asks the node To for a promise. Another one that is found at its address must not give it: it would count as the promise of
+	// a node that may give its own to another founder. Founders of earlier builds leave To out.
+	Promise *promise    `json:"promise,omitempty"`
+	To      raft.PeerID `json:"to,omitzero"`
 	// Stands asks a founder whether its founding still stands. Whoever else is found at its address knows nothing of that.
 	Stands  clusterID   `json:"stands,omitzero"`
 	Founder raft.PeerID `json:"founder,omitzero"`
@@ -94,7 +96,7 @@ func (n *node) answer(ctx context.Context, from tcp.Asker, b []byte) ([]byte, er
 	switch {
 	case q.Promise != nil:
 		if err = n.knowsNone(); err == nil {
-			err = n.vow.promise(from, q.Promise)
+			err = n.vow.promiseAs(q.To, from, q.Promise)
 		}
 	case !q.Stands.IsZero():
 		r.Stands, err = n.vow.stands(q.Founder, q.Stands)

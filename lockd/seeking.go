@@ -155,7 +155,7 @@ func (f *founding) propose(ctx context.Context, p *port, of, witnesses []raft.Pe
 		if w.ID == pr.Founder {
 			continue
 		}
-		if err := f.askFor(ctx, p, w.Address, pr); err != nil {
+		if err := f.askFor(ctx, p, w, pr); err != nil {
 			return fmt.Errorf("the founding with %v needs a promise of all, and %s gives none: %w", pr.names(), w.Address, err), f.giveUp(pr)
 		}
 	}
@@ -180,10 +180,10 @@ func (f *founding) giveUp(pr *promise) error {
 	return f.vow.release(pr.Cluster)
 }
 
-func (f *founding) askFor(ctx context.Context, p *port, address string, pr *promise) error {
+func (f *founding) askFor(ctx context.Context, p *port, w raft.Peer, pr *promise) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	_, err := put(ctx, p.transport, address, question{Promise: pr})
+	_, err := put(ctx, p.transport, w.Address, question{Promise: pr, To: w.ID})
 	return err
 }
 

@@ -72,6 +72,14 @@ func (v *vow) promise(from tcp.Asker, p *promise) error {
 	})
 }
 
+// promiseAs is promise, if this is the node that was asked for it, or nobody was named.
+func (v *vow) promiseAs(asked raft.PeerID, from tcp.Asker, p *promise) error {
+	if self := v.id.peer(); !asked.IsZero() && asked != self {
+		return fmt.Errorf("this is %v, and the promise of %v was asked for", self, asked)
+	}
+	return v.promise(from, p)
+}
+
 // release forgets a promise.
 func (v *vow) release(c clusterID) error {
 	return v.do(func() error {

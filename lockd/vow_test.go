@@ -2,6 +2,7 @@ package lockd
 
 import (
 	"bytes"
+	"encoding/json"
 	"log/slog"
 	"strings"
 	"testing"
@@ -39,6 +40,33 @@ func TestOnlyTheFounderKnowsOfItsFounding(t *testing.T) {
 	}
 	if _, err := v.stands(raft.PeerID{Node: 7, Incarnation: 7}, p.Cluster); err == nil {
 		t.Error("it tells of the founding by another node")
+	}
+}
+
+// Who lives at a node's address now may be another one. Its promise must not count as that of the first, which may give its own to another
+// founder.
+func TestPromiseIsOfWhoWasAsked(t *testing.T) {
+	v, self := seeker(t)
+	n := &node{vow: v}
+	founder := raft.PeerID{Node: 7, Incarnation: 7}
+	ask := func(to raft.PeerID, cluster byte) error {
+		b, err := json.Marshal(question{Promise: foundingBy(founder, cluster), To: to})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.answer(t.Context(), tcp.Asker{ID: founder}, b)
+		return err
+	}
+	if err := ask(raft.PeerID{Node: self.Node, Incarnation: self.Incarnation + 1}, 1); err == nil || v.bound() != nil {
+		t.Errorf("a promise in the name of another node: %v, bound by %+v", err, v.bound())
+	}
+	if err := ask(self, 1); err != nil || v.bound() == nil {
+		t.Errorf("its own promise: %v", err)
+	}
+	v, _ = seeker(t)
+	n = &node{vow: v}
+	if err := ask(raft.PeerID{}, 2); err != nil || v.bound() == nil {
+		t.Errorf("asked by a build that names nobody: %v", err)
 	}
 }
 
