@@ -56,7 +56,10 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) begin(end context.CancelCauseFunc) (*node, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.used {
+	switch {
+	case s.used && s.end == nil: // Close was quicker
+		return nil, fmt.Errorf("lockd: %w", ErrClosed)
+	case s.used:
 		return nil, errors.New("lockd: a Server runs once")
 	}
 	s.used = true

@@ -314,3 +314,17 @@ func TestSilentLeaderIsReplaced(t *testing.T) {
 		}
 	})
 }
+
+// Close may come before the goroutine that is to call Run.
+func TestCloseBeforeRun(t *testing.T) {
+	s, err := lockd.New(lockd.Config{Memory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); !errors.Is(err, lockd.ErrClosed) {
+		t.Errorf("Run after Close: %v", err)
+	}
+}
