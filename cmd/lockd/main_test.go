@@ -3,12 +3,18 @@ package main
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lockd/lockd/internal/reliability"
 )
 
 // asProgram, in the environment, makes the test binary be the program itself, so that tests run it as a process.
 const asProgram = "LOCKD_TEST_AS_PROGRAM"
+
+// ours are variables of the tests themselves.
+var ours = []string{"LOCKD_SEEDS", "LOCKD_SEED", "LOCKD_FORMING", reliability.Variable}
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
@@ -17,7 +23,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	for _, v := range os.Environ() { // what the tester's own cluster needs is not for the tests
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "LOCKD_") && name != "LOCKD_SEEDS" && name != "LOCKD_SEED" {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "LOCKD_") && !slices.Contains(ours, name) {
 			_ = os.Unsetenv(name)
 		}
 	}
