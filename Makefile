@@ -190,6 +190,13 @@ mixed: ## bring five nodes of an older commit to this one under load, and one ba
 	@$(call must-match,^TestMixed,./internal/rolling/)
 	LOCKD_OLD='$(OLD)' $(GO) test -count=1 -v -run '^TestMixed' -timeout=$(TIMEOUT) ./internal/rolling/
 
+.PHONY: forming
+forming: ## five nodes form a cluster in each way, amid crashes, cuts and operators: RUNS=200 in bubbles, PROCESSES=20, SEED=1
+	@$(call must-match,^TestFormingRaces$$,./lockd/)
+	@$(call must-match,^TestFormingProcesses$$,./cmd/lockd/)
+	LOCKD_FORMING=$(or $(RUNS),200) $(if $(SEED),LOCKD_SEED=$(SEED)) $(GO) test -count=1 -v -timeout=2h -run '^TestFormingRaces$$' ./lockd/
+	LOCKD_FORMING=$(or $(PROCESSES),20) $(if $(SEED),LOCKD_SEED=$(SEED)) $(GO) test -count=1 -v -timeout=2h -run '^TestFormingProcesses$$' ./cmd/lockd/
+
 .PHONY: havoc
 havoc: ## random faults under whole clusters: RUNS=300 SEED=1
 	LOCKD_RUNS=$(or $(RUNS),300) $(call seeds) $(GO) test -count=1 -v -timeout=2h -run '^Test(Havoc|RollingRestart|RestartStorm|UnreliableNodes)$$' ./internal/acceptance/ ./client/go/

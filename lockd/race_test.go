@@ -228,8 +228,11 @@ func (r *race) seeds(i int) []string {
 	if i < 2 {
 		name = append(name, 1-i)
 	}
+	if r.bridged {
+		name = append(name, bridging)
+	}
 	for j := range racers {
-		if r.rng.IntN(3) == 0 {
+		if r.rng.IntN(3) == 0 || r.bridged && i == bridging {
 			name = append(name, j)
 		}
 	}
