@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	shortCut     = 3 * time.Second  // each, if no longer one is asked for
+	shortCut     = 4 * time.Second  // each, if no longer one is asked for
 	longCut      = 20 * time.Second // from here on the clients that are cut off have sessions as long as in the scenarios
 	steadyTTL    = 5 * time.Second  // of clients that are never cut off: an election and a new connection fit into it
-	contendLimit = 30 * time.Second // until locks are held and waited for on both sides
+	contendLimit = time.Minute      // until locks are held and waited for on both sides
 )
 
 // severance is a way to cut a minority off: some nodes, and the first worker with them.
@@ -97,7 +97,7 @@ func TestHostPartition(t *testing.T) {
 // occupying makes a worker's clients hold for long. Those that will be cut off have sessions so short that they end within the cut.
 func occupying(c *workerConfig, last time.Duration) {
 	c.Only, c.Group, c.TTL = occupation, 0, steadyTTL
-	short := time.Second
+	short := 1500 * time.Millisecond
 	if last >= longCut {
 		short = ttl
 	}
@@ -203,7 +203,7 @@ func (p *partitions) verdict() {
 	v, err := judge(p.dir, func([]string) history.Options {
 		return history.Options{
 			Minimum: history.Minimum{
-				Operations: 40 * rounds, Grants: 12 * rounds, Writes: 12 * rounds, Searched: 1, HandOvers: rounds,
+				Operations: 40 * rounds, Grants: 12 * rounds, Writes: 12 * rounds, Searched: 1, HandOvers: rounds / 2,
 				Kinds: map[history.Kind]int64{history.Acquire: 20 * rounds, history.Release: 12 * rounds},
 			},
 			Faults: p.hits, Partitions: p.done, Served: finalLimit,
