@@ -184,6 +184,9 @@ func (d *daemon) run(ctx context.Context, config lockd.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, t.Shutdown(context.WithoutCancel(ctx))) }()
 	d.log = t.Logger
+	if err := relaxTimers(); err != nil {
+		d.log.Debug("timers stay as exact as they are, which costs some CPU", "error", err)
+	}
 	if err := d.tls.observe(t); err != nil {
 		return err
 	}
