@@ -30,6 +30,7 @@ type Core struct {
 	configs   []Config
 	stateless bool          // the state machine waits for a snapshot
 	heard     time.Duration // a leader said something last
+	heardIn   Term          // the leader of that term
 	hints     hintBudget
 	pause     leaderPause
 	elections Elections

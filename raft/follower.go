@@ -66,10 +66,10 @@ func (f *follower) hear(c *Core, from PeerID) bool {
 		c.fail(fmt.Errorf("%w: %v and %v both lead term %d", ErrInconsistent, f.leader, from, c.hard.Term))
 		return false
 	}
-	if f.suspects() {
+	if f.suspects() && c.heardIn == c.hard.Term {
 		c.notePause()
 	}
-	c.heard, f.cause, f.deferred = c.now, CauseTimeout, false
+	c.heard, c.heardIn, f.cause, f.deferred = c.now, c.hard.Term, CauseTimeout, false
 	f.electAt = c.now + c.drawTimeout()
 	return true
 }

@@ -213,6 +213,27 @@ func TestALeaderThatPausesIsGivenTime(t *testing.T) {
 	})
 }
 
+// TestANewLeaderHasNotPaused: who lost an election hears the winner for the first time; that the leader before was silent says nothing of it.
+func TestANewLeaderHasNotPaused(t *testing.T) {
+	g, _ := solo(t, 5, 2)
+	g.step(2, 2, raft.Heartbeat{})
+	asked, ok := g.stand(2)[0].Body.(raft.Vote)
+	if g.want(raft.Candidate, 3); !ok {
+		t.Fatal("it asks for no vote")
+	}
+	for from := 3; from <= 5; from++ {
+		g.step(from, 3, raft.VoteReply{Round: asked.Round})
+	}
+	g.want(raft.Follower, 3)
+	g.step(3, 3, raft.Heartbeat{})
+	heard := g.now
+	g.timeout()
+	g.want(raft.PreCandidate, 3)
+	if took := g.now - heard; took > 9*heartbeat {
+		t.Errorf("the new leader is awaited for %v", took)
+	}
+}
+
 // TestSuspicionNeedsSilence: that somebody watches processes and has not heard the leader's says nothing while this node hears it; to one
 // that was late itself, and does not hear it either, it does.
 func TestSuspicionNeedsSilence(t *testing.T) {
