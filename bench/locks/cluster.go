@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,14 +30,27 @@ type cluster struct {
 	nodes   []*node
 }
 
-// build compiles the servers into dir and returns the programs by the names of their systems.
+// build compiles the servers into dir, or finds them, and returns the programs by the names of their systems.
 func build(ctx context.Context, picked []system, dir string) (map[string]string, error) {
 	var programs []rig.Program
+	found := map[string]string{}
 	for _, s := range picked {
-		programs = append(programs, rig.Program{Name: s.name, Package: s.program, Module: s.module})
+		if s.installed == "" {
+			programs = append(programs, rig.Program{Name: s.name, Package: s.program, Module: s.module})
+			continue
+		}
+		path, err := exec.LookPath(s.installed)
+		if err != nil {
+			return nil, fmt.Errorf("%s has to be installed first: %w", s.name, err)
+		}
+		found[s.name] = path
 	}
-	return rig.Build(ctx, dir, programs...)
+	built, err := rig.Build(ctx, dir, programs...)
+	maps.Copy(found, built)
+	return found, err
 }
+
+func nodeName(i int) string { return fmt.Sprint("n", i+1) }
 
 // startCluster starts a fresh cluster and returns when it has a leader that all nodes know.
 func startCluster(ctx context.Context, s system, program, parent string, size int) (_ *cluster, err error) {
@@ -58,9 +72,12 @@ func startCluster(ctx context.Context, s system, program, parent string, size in
 		return nil, err
 	}
 	for i := range c.nodes {
-		name := fmt.Sprint("n", i+1)
+		name := nodeName(i)
 		a := addresses[3*i:]
 		c.nodes[i] = &node{name: name, dir: filepath.Join(dir, name), client: a[0], peer: a[1], http: a[2]}
+		if err := os.Mkdir(c.nodes[i].dir, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	return c, c.start(ctx)
 }
@@ -146,7 +163,10 @@ func (c *cluster) pids() (pids []int) {
 // addresses are those for clients, and those where the nodes serve profiles.
 func (c *cluster) addresses() (client, pprof []string) {
 	for _, n := range c.nodes {
-		client, pprof = append(client, n.client), append(pprof, c.system.pprof(n))
+		client = append(client, n.client)
+		if c.system.pprof != nil {
+			pprof = append(pprof, c.system.pprof(n))
+		}
 	}
 	return client, pprof
 }

@@ -1,4 +1,5 @@
-// Command locks compares lock services, side by side: lockd and etcd, three nodes each.
+// Command locks compares lock services, side by side: lockd and etcd, three nodes each, and on request Redlock, which is no consensus:
+// -systems lockd,etcd,redlock -trials pairs1,pairs64 needs a redis-server that is installed.
 //
 // Every node is a process of its own on loopback, with all fsyncs on and its data in a temporary directory; the clients
 // are in a further process and use the service's usual Go client, each with a session and a connection of its own. A

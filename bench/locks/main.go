@@ -77,7 +77,7 @@ type files struct{ json, growth string }
 
 func parse(args []string) (p plan, out files, err error) {
 	flags := flag.NewFlagSet("locks", flag.ContinueOnError)
-	names := flags.String("systems", "", "systems to compare, with commas; default all")
+	names := flags.String("systems", "", "systems to compare, with commas, redlock among them; default lockd,etcd")
 	picked := flags.String("trials", "", "trials to make, with commas; default all")
 	quick := flags.Bool("quick", false, "one small round, about a minute")
 	big := flags.Bool("big", false, "a million held locks")

@@ -18,7 +18,7 @@ type report struct {
 }
 
 // compared are the modules whose versions a report names.
-var compared = []string{"go.etcd.io/etcd/client/v3"}
+var compared = []string{"go.etcd.io/etcd/client/v3", "github.com/go-redsync/redsync/v4"}
 
 // row is a line of the table.
 type row struct {

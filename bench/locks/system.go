@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,14 +13,15 @@ const nodes = 3
 
 // system is one of the services compared.
 type system struct {
-	name    string
-	about   string
-	program string // the package of its server
-	module  string // whose versions of dependencies it is built with; default those of this module
+	name      string
+	about     string
+	program   string // the package of its server
+	module    string // whose versions of dependencies it is built with; default those of this module
+	installed string // or the program of its server, which is found and not built
 
 	// args are those of the server on node i.
 	args func(all []*node, i int) []string
-	// pprof is the address where a node serves profiles of itself.
+	// pprof is the address where a node serves profiles of itself; nil: it has none.
 	pprof func(n *node) string
 	// leads tells whether a node of a cluster of that size leads; an error, that it does not serve yet.
 	leads func(ctx context.Context, n *node, size int) (bool, error)
@@ -42,6 +44,9 @@ type session interface {
 // systems are compared with the first of them.
 var systems = []system{lockd, etcd}
 
+// others are compared when they are asked for: they are no consensus.
+var others = []system{redlock}
+
 // pick returns the systems of a list of names.
 func pick(names string) ([]system, error) {
 	if names == "" {
@@ -60,7 +65,7 @@ func pick(names string) ([]system, error) {
 
 func systemByName(name string) (system, error) {
 	var known []string
-	for _, s := range systems {
+	for _, s := range slices.Concat(systems, others) {
 		if s.name == name {
 			return s, nil
 		}
