@@ -95,7 +95,7 @@ func (r *race) mayBeWiped(n *racer) bool {
 	case r.way == byList:
 		return slices.ContainsFunc(r.racers[:racers], func(n *racer) bool { return !n.once })
 	case r.way == byInit:
-		return r.counts["order to found"] == 0
+		return r.counted("order to found") == 0
 	}
 	return true
 }

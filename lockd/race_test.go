@@ -315,6 +315,12 @@ func (r *race) count(what string) {
 	r.counts[what]++
 }
 
+func (r *race) counted(what string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts[what]
+}
+
 // said reports whether a line of the log has all the parts.
 func (r *race) said(parts ...string) bool {
 	r.mu.Lock()
@@ -372,9 +378,9 @@ func (r *race) operate(ctx context.Context, n *racer, wait, again time.Duration)
 		if s == nil {
 			continue
 		}
+		r.count("order to found")
 		err := s.Init(ctx)
 		r.saying("the operator of %s: %v", n.config.Name, err)
-		r.count("order to found")
 		if err == nil || strings.Contains(err.Error(), "belongs to a cluster already") {
 			return
 		}
