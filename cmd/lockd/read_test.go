@@ -48,8 +48,17 @@ func TestLeaseFromTheShell(t *testing.T) {
 	shape(t, out, "lease", "name", "reference", "token", "ttl_ms", "valid_until")
 }
 
+// runsManyCommands leaves a test out of the short form.
+func runsManyCommands(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: it runs dozens of commands one after the other, each of which takes the race detector half a second to begin")
+	}
+}
+
 // TestReaders: what they say of a lock with a holder and a waiter, in both forms.
 func TestReaders(t *testing.T) {
+	runsManyCommands(t)
 	endpoint := server(t)
 	c := holder(t, endpoint)
 	l := mustLock(t, c, "jobs/a", client.Value([]byte("v")))
@@ -222,6 +231,7 @@ func TestHistogram(t *testing.T) {
 
 // TestCompletion: commands, flags of any level, shells, and the names of locks that exist.
 func TestCompletion(t *testing.T) {
+	runsManyCommands(t)
 	endpoint := server(t)
 	mustLock(t, holder(t, endpoint), "jobs/nightly")
 	for line, want := range map[string]string{
