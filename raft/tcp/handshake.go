@@ -246,7 +246,7 @@ func (k *link) sendAlive() error {
 func (t *Transport) dial(ctx context.Context, address string, h hello) (*link, Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.o.Limits.Handshake)
 	defer cancel()
-	socket, err := t.o.Dial(ctx, address)
+	socket, err := t.connect(ctx, address)
 	if err != nil {
 		return nil, Identity{}, fmt.Errorf("%w: %w", raft.ErrUnreachable, err)
 	}
@@ -267,6 +267,12 @@ func (t *Transport) dial(ctx context.Context, address string, h hello) (*link, I
 	}
 	t.stats.dialed.Add(1)
 	return k, by, nil
+}
+
+func (t *Transport) connect(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.o.Limits.Connect)
+	defer cancel()
+	return t.o.Dial(ctx, address)
 }
 
 func clientTLS(config *tls.Config, address string) *tls.Config {

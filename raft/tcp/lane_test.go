@@ -176,6 +176,27 @@ func TestHintFromAnAcceptedConnection(t *testing.T) {
 	})
 }
 
+// TestLostDialIsGivenUpSoon: what the network loses is not awaited for as long as the kernel would, so that a way that opens again is found soon.
+func TestLostDialIsGivenUpSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials int
+		a := newPipeNet().open(t, peerA, func(o *Options) {
+			o.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
+				dials++
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}
+		})
+		a.begin(t, raft.Peer{ID: peerB, Address: peerB.String()})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if each := a.o.Limits.Connect + a.o.Limits.MaxBackoff; dials < int(time.Minute/each) {
+			t.Errorf("%d dials in a minute", dials)
+		}
+		closeAll(t, a)
+	})
+}
+
 // TestPeerThatReturnsIsDialedAtOnce: who hears of a peer does not wait for the end of its back-off.
 func TestPeerThatReturnsIsDialedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

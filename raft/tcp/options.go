@@ -57,6 +57,9 @@ type Limits struct {
 	LogBytes    int
 	// UrgentMessages bounds what is queued of everything else for one peer. Default 4,096.
 	UrgentMessages int
+	// Connect bounds how long a dial waits for the peer's kernel. When the network has lost two of its packets the kernel waits longer before each
+	// further one; a fresh dial finds sooner that the way is open again. Default 1.5 s.
+	Connect time.Duration
 	// Handshake bounds a dial with its handshake. Default 5 s.
 	Handshake time.Duration
 	// Write bounds one write of messages to a peer that takes nothing. Default 10 s.
@@ -152,6 +155,7 @@ func (l *Limits) complete() {
 	l.LogMessages = cmp.Or(l.LogMessages, 16<<10)
 	l.LogBytes = cmp.Or(l.LogBytes, 64<<20)
 	l.UrgentMessages = cmp.Or(l.UrgentMessages, 4<<10)
+	l.Connect = cmp.Or(l.Connect, 1500*time.Millisecond)
 	l.Handshake = cmp.Or(l.Handshake, 5*time.Second)
 	l.Write = cmp.Or(l.Write, 10*time.Second)
 	l.Silence = cmp.Or(l.Silence, 10*time.Second)
