@@ -130,13 +130,13 @@ func (r *Replica) endError() error {
 	return errEnded
 }
 
-// cutNow cuts what has changed, and reports whether it could.
+// cutNow cuts what has changed, and reports whether there is something to write: Apply may have cut it a moment before.
 func (r *Replica) cutNow() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.cutAt
 	r.cut()
-	return r.cutAt > before
+	_, ok := r.backlog.first()
+	return ok
 }
 
 func (r *Replica) write(s set) error {

@@ -134,6 +134,38 @@ func TestApplyWaitsForTheDisk(t *testing.T) {
 	})
 }
 
+// askedStore does something when it is asked for its head.
+type askedStore struct {
+	*checkpoint.Memory
+	asked func()
+}
+
+func (s *askedStore) Head() checkpoint.Head {
+	if do := s.asked; do != nil {
+		s.asked = nil
+		do()
+	}
+	return s.Memory.Head()
+}
+
+// TestApplyCutsFirst: between two looks of who writes everything Apply cuts all there is, as large values let it do often.
+func TestApplyCutsFirst(t *testing.T) {
+	store := &askedStore{Memory: checkpoint.OpenMemory(&checkpoint.Media{})}
+	r, l := mustOpen(t, replica.Options{Store: store}), &load{}
+	r.Apply(l.batch(1))
+	store.asked = func() {
+		for r.Backlogged() == 0 {
+			r.Apply(l.batch(1))
+		}
+	}
+	if err := r.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if head := store.Head(); head.Index != l.next {
+		t.Errorf("durable up to %d of %d", head.Index, l.next)
+	}
+}
+
 // Once Run has ended, Apply neither writes nor waits: the log has everything.
 func TestApplyGoesOnAfterRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
